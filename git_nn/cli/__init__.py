@@ -1,0 +1,1 @@
+"""The commands that people type: click only, one file per command."""

@@ -1,0 +1,1 @@
+"""Programs that Git calls; they speak Git's protocols and call the verbs."""

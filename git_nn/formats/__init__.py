@@ -1,0 +1,1 @@
+"""Formats: a readable file -> the layout it proposes; never trusted, never executed."""

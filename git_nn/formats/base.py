@@ -1,0 +1,109 @@
+"""What a format is: a module that *proposes* how a file splits into tensors.
+
+A format module has these names; the table in formats/table.py lists the modules.
+
+    NAME: str                  the word after ``layout`` in a pointer
+    VERSION: int               a version never changes its output; see docs/decisions
+    SUFFIXES: tuple[str, ...]  what 'git nn track --auto' looks for; never used to decide
+    def sniff(head: bytes) -> bool
+        Whether content that starts with ``head`` (up to 64 KiB) may be this format.
+    def layout(source: Source) -> Layout
+        May raise anything, return nonsense, or crash its worker: then the file is
+        stored as opaque. Reads only through ``source``; executes and imports nothing
+        that the file names; opens no other file.
+
+and may have
+
+    def structure(source: Source) -> dict[str, Any]
+        What the file itself says about the model (configuration, metadata), as plain
+        JSON values. Payload bytes of ``source`` may all read as zero.
+    def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None
+        Write a file that is ``ours`` changed by ``plan`` where tensors were added,
+        removed or resized. Raises MergeError where the format cannot do that. The caller
+        parses the result and compares every tensor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from git_nn.errors import LayoutError
+
+PIECE = 4 * 1024 * 1024
+
+
+class Source(Protocol):
+    """The content of one file, read at random without keeping it in memory."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes at ``offset``; LayoutError where the file is shorter."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BytesSource:
+    """Content that is in memory."""
+
+    data: bytes | bytearray
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > len(self.data):
+            raise LayoutError("read beyond the end of the file")
+        return bytes(self.data[offset : offset + length])
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Content of an open file; ``size`` is fixed when the source is made."""
+
+    fd: int
+    size: int
+
+    @classmethod
+    def of(cls, fd: int) -> FileSource:
+        return cls(fd, os.fstat(fd).st_size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise LayoutError("read beyond the end of the file")
+        data = os.pread(self.fd, length, offset)
+        if len(data) != length:
+            data += self._rest(offset + len(data), length - len(data))
+        return data
+
+    def _rest(self, offset: int, length: int) -> bytes:
+        """pread returns at most 2 GiB on Linux, and less on some file systems."""
+        pieces = []
+        while length:
+            piece = os.pread(self.fd, length, offset)
+            if not piece:
+                raise LayoutError("the file became shorter while it was read")
+            pieces.append(piece)
+            offset += len(piece)
+            length -= len(piece)
+        return b"".join(pieces)
+
+
+def pieces(source: Source, offset: int, length: int) -> Iterator[bytes]:
+    """[offset, offset + length) of ``source`` in pieces of at most PIECE bytes."""
+    for start in range(offset, offset + length, PIECE):
+        yield source.read(start, min(PIECE, offset + length - start))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a composed file differs from ours: see ``compose`` above."""
+
+    from_theirs: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    replaced: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The store: objects by oid, in immutable packs with rebuildable indexes."""

@@ -1,0 +1,29 @@
+"""A fresh HOME, no configuration of this machine, fixed names and dates, for every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.git import Repo, scrubbed_environment
+
+
+@pytest.fixture(autouse=True)
+def scrubbed(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every test runs with an empty HOME and none of this machine's Git settings."""
+    home = tmp_path_factory.mktemp("home")
+    clean = scrubbed_environment(home)
+    for name in list(os.environ):
+        if name not in clean:
+            monkeypatch.delenv(name)
+    for name, value in clean.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    """A new repository with git-nn installed in it and *.h5, *.safetensors, *.pt, *.bin tracked."""
+    return Repo.create(tmp_path / "repo")
