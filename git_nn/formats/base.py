@@ -59,7 +59,7 @@ class BytesSource:
     def read(self, offset: int, length: int) -> bytes:
         if offset < 0 or length < 0 or offset + length > len(self.data):
             raise LayoutError("read beyond the end of the file")
-        return bytes(self.data[offset : offset + length])
+        return bytes(memoryview(self.data)[offset : offset + length])
 
 
 @dataclass(frozen=True, slots=True)

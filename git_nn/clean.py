@@ -1,0 +1,131 @@
+"""clean: a file -> its pointer, with every payload and the skeleton in the store.
+
+Rules:
+1. The pointer is a function of the bytes and of the layout version that the path's
+   pointer already has; no clock, environment or tolerance.
+2. What a format says is checked here before anything depends on it: the layout by
+   ``layout.check`` (in formats.table), its checksums by computing them.
+3. The batch is durable when ``clean`` returns, so Git never holds a pointer to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from zlib import crc32
+
+from git_nn.formats import table
+from git_nn.formats.base import Source, pieces
+from git_nn.formats.chunking import cuts
+from git_nn.objects import skeleton as skeletons
+from git_nn.objects.layout import Checksum, Layout, Payload
+from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
+from git_nn.objects.skeleton import INLINE_LIMIT, Blob, Crc32, Literal, Part, Run, Skeleton
+from git_nn.store.base import Batch, Store
+from git_nn.store.hashing import HashOnly
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A pointer, and what is worth telling about how it came to be."""
+
+    pointer: Pointer
+    notes: tuple[str, ...] = ()
+
+
+def clean(source: Source, store: Store, previous: Pointer | None = None) -> Cleaned:
+    """Store the content of ``source`` and return its pointer.
+
+    ``previous`` is the pointer that the path has in the index. Where it names another
+    layout than the newest and that layout gives the very same pointer for this content,
+    the content is unchanged and stays under it: upgrading git-nn changes no file.
+    """
+    layout = table.detect(source)
+    if previous is not None and previous.layout != (layout.format, layout.version):
+        layout = _older(previous, source) or layout
+    with store.batch() as batch:
+        pointer = _put(layout, source, batch)
+    return Cleaned(pointer, layout.notes)
+
+
+def _older(previous: Pointer, source: Source) -> Layout | None:
+    """The layout that ``previous`` names, where it describes exactly this content."""
+    layout = table.build(*previous.layout, source)
+    return layout if layout is not None and point(layout, source) == previous else None
+
+
+def point(layout: Layout, source: Source) -> Pointer:
+    """The pointer of a checked layout, storing nothing."""
+    with HashOnly().batch() as batch:
+        return _put(layout, source, batch)
+
+
+def _put(layout: Layout, source: Source, batch: Batch) -> Pointer:
+    entries: list[Entry] = [_put_payload(payload, source, batch) for payload in layout.payloads]
+    entries += (
+        Window(view.name, view.dtype, view.shape, view.payload, view.offset, view.strides)
+        for view in layout.views
+    )
+    skeleton = Skeleton(tuple(_runs(layout, source, batch)))
+    oid, size = batch.put([skeletons.encode(skeleton)])
+    return Pointer(layout.format, layout.version, oid, size, sorted_entries(entries))
+
+
+def _put_payload(payload: Payload, source: Source, batch: Batch) -> Stored:
+    content = (
+        piece
+        for extent in payload.extents
+        for piece in pieces(source, extent.offset, extent.length)
+    )
+    oid, length = batch.put(content, dtype="u8" if payload.form else payload.dtype)
+    return Stored(payload.name, payload.dtype, payload.shape, oid, length, payload.form)
+
+
+def _runs(layout: Layout, source: Source, batch: Batch) -> Iterator[Run]:
+    """Every byte of the file, in order: parts and checksums, with literals between them."""
+    position = 0
+    for offset, run in _placed(layout, source):
+        yield from _literal(source, position, offset, batch)
+        yield run
+        position = offset + run.length
+    yield from _literal(source, position, layout.size, batch)
+
+
+def _placed(layout: Layout, source: Source) -> list[tuple[int, Run]]:
+    placed: list[tuple[int, Run]] = [
+        (checksum.offset, Crc32(checksum.start, checksum.stop))
+        for checksum in _true_checksums(layout, source)
+    ]
+    for payload in layout.payloads:
+        done = 0
+        for extent in payload.extents:
+            if extent.length:
+                placed.append((extent.offset, Part(payload.name, done, extent.length)))
+            done += extent.length
+    return sorted(placed, key=lambda item: item[0])
+
+
+def _true_checksums(layout: Layout, source: Source) -> list[Checksum]:
+    """The checksums that hold; a wrong one in the file is a literal like any other."""
+    computed: dict[tuple[int, int], bytes] = {}
+    for checksum in layout.checksums:
+        span = (checksum.start, checksum.stop)
+        if span not in computed:
+            value = 0
+            for piece in pieces(source, checksum.start, checksum.stop - checksum.start):
+                value = crc32(piece, value)
+            computed[span] = value.to_bytes(4, "little")
+    return [
+        checksum
+        for checksum in layout.checksums
+        if source.read(checksum.offset, 4) == computed[checksum.start, checksum.stop]
+    ]
+
+
+def _literal(source: Source, start: int, stop: int, batch: Batch) -> Iterator[Run]:
+    length = stop - start
+    if length >= INLINE_LIMIT:
+        for chunk in cuts(pieces(source, start, length)):
+            yield Blob(batch.put([chunk])[0], len(chunk))
+    elif length:
+        yield Literal(source.read(start, length))

@@ -1,0 +1,39 @@
+"""``git nn pull``: turn the pointers in the work tree into weights."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from git_nn.adopt import adopt
+from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.progress import Meter
+from git_nn.errors import MissingObjectError
+from git_nn.materialise import materialise
+from git_nn.objects import pointer as pointers
+from git_nn.worktree import unmaterialised
+
+
+@click.command("pull")
+@click.argument("paths", nargs=-1, type=click.Path())
+def command(paths: tuple[str, ...]) -> int:
+    """Write the weights of every file that still is a pointer in the work tree.
+
+    What is missing here is taken from stores of remotes that are folders on this
+    machine. Exit codes: 0 all written, 3 some weights cannot be had.
+    """
+    repo = open_repository()
+    store = store_of(repo)
+    tasks = unmaterialised(repo, [os.fsencode(path) for path in paths])
+    adopt(repo, store, (pointers.parse(task.text) for task in tasks))
+    meter = Meter("Writing weights")
+    outcomes = materialise(repo, store, tasks, meter.advance)
+    meter.finish()
+    for outcome in outcomes:
+        if outcome.error is not None:
+            name = os.fsdecode(outcome.task.path)
+            click.echo(f"git-nn: {name} stays a pointer: {outcome.error}", err=True)
+    click.echo(f"{sum(outcome.written for outcome in outcomes)} files written")
+    failed = any(outcome.error is not None for outcome in outcomes)
+    return MissingObjectError.exit_code if failed else 0

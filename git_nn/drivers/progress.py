@@ -1,0 +1,50 @@
+"""One line of progress on stderr: only on a terminal, only after half a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+_DELAY = 0.5
+_INTERVAL = 0.1
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def human(size: float) -> str:
+    """``38.1 MiB``: a number of bytes for people."""
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@dataclass
+class Meter:
+    """Counts bytes of ``total`` (0: unknown) under a title such as 'Writing weights'."""
+
+    title: str
+    total: int = 0
+    done: int = 0
+    _start: float = field(default_factory=time.monotonic)
+    _shown: float = 0.0
+    _on_terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if not self._on_terminal or now - self._start < _DELAY or now - self._shown < _INTERVAL:
+            return
+        self._shown = now
+        self._print(now, "\r")
+
+    def finish(self) -> None:
+        if self._shown:
+            self._print(time.monotonic(), ", done.\n")
+
+    def _print(self, now: float, end: str) -> None:
+        rate = self.done / max(now - self._start, 1e-9)
+        share = f"{100 * self.done // self.total:3d}% " if self.total else ""
+        text = f"\r{self.title}: {share}({human(self.done)}), {human(rate)}/s"
+        print(text, end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Git without tensors: every git process that git-nn starts is started here."""

@@ -1,0 +1,132 @@
+"""materialise: write weight files into the work tree ourselves, in bounded memory.
+
+Git keeps the whole output of a smudge in memory, so a large file is answered with its
+pointer and written here when Git has finished. A pointer in the work tree is a clean
+state, so each step in between is one:
+
+1. A file is replaced only while it still is exactly the pointer that Git wrote.
+2. The new file is complete and verified before it takes the name (rename).
+3. No component of the path may be a symbolic link: what Git checked may have changed
+   since (the lesson of CVE-2021-21300).
+4. The index gets the new stat data, so that Git need not clean the file to know it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from git_nn import smudge
+from git_nn.errors import GitNNError, StoreError
+from git_nn.gitio import index
+from git_nn.gitio.repository import Repository
+from git_nn.objects import pointer as pointers
+from git_nn.smudge import FileSink
+from git_nn.store.base import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A path (bytes, relative to the top) whose work-tree file is this pointer text."""
+
+    path: bytes
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task: written, or left as it was and why."""
+
+    task: Task
+    written: bool
+    error: GitNNError | None = None
+
+
+def materialise(
+    repo: Repository,
+    store: Store,
+    tasks: Iterable[Task],
+    progress: Callable[[int], Any] = lambda _: None,
+) -> list[Outcome]:
+    """Write every task's file, then tell the index; failures leave the pointer in place."""
+    assert repo.work_tree is not None
+    outcomes = [_attempt(repo.work_tree, store, task, progress) for task in tasks]
+    written = [outcome.task.path for outcome in outcomes if outcome.written]
+    if written:
+        index.refresh(repo, written)
+    return outcomes
+
+
+def _attempt(
+    root: Path, store: Store, task: Task, progress: Callable[[int], Any]
+) -> Outcome:
+    try:
+        return Outcome(task, _write(root, store, task, progress))
+    except GitNNError as error:
+        return Outcome(task, written=False, error=error)
+    except OSError as error:
+        name = os.fsdecode(task.path)
+        reason = StoreError(f"cannot write {name}: {error.strerror}", hint="run 'git nn pull'")
+        return Outcome(task, written=False, error=reason)
+
+
+def _write(root: Path, store: Store, task: Task, progress: Callable[[int], Any]) -> bool:
+    """Replace the pointer by the file; False where the file is no longer that pointer."""
+    pointer = pointers.parse(task.text)
+    skeleton = smudge.load_skeleton(pointer, store)
+    with open_parent(root, task.path) as folder:
+        name = os.path.basename(task.path)
+        mode = _mode_of(folder, name, task.text)
+        if mode is None:
+            return False
+        temporary = b".nn-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
+            with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "r+b") as file:
+                smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()))
+                os.fchmod(file.fileno(), mode)
+            if _mode_of(folder, name, task.text) is None:
+                return False
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            progress(skeleton.size)
+            return True
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+
+
+@contextmanager
+def open_parent(root: Path, path: bytes) -> Iterator[int]:
+    """A descriptor of the folder that holds ``path``; OSError where a link is on the way."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in path.split(b"/")[:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _mode_of(folder: int, name: bytes, text: bytes) -> int | None:
+    """Permission bits of the file where its content is exactly ``text``, else None."""
+    try:
+        fd = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != len(text):
+            return None
+        return stat.S_IMODE(found.st_mode) if file.read() == text else None

@@ -1,0 +1,163 @@
+"""model: one version of a weight file, opened to read single tensors.
+
+The version is in the store (a pointer) or a plain file (a source). Opening reads no
+payload; each tensor is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from git_nn import clean, smudge
+from git_nn.formats import table
+from git_nn.formats.base import FileSource, Source, pieces
+from git_nn.objects.layout import Extent, Layout
+from git_nn.objects.pointer import Pointer, Window
+from git_nn.objects.skeleton import Blob, Literal, Skeleton
+from git_nn.objects.tensor import dtype_bits, nbytes
+from git_nn.smudge import FileSink
+from git_nn.store.base import Store, read_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Model(ABC):
+    """A version of a weight file. Tensors are known by their names in the pointer."""
+
+    pointer: Pointer
+
+    @abstractmethod
+    def payload(self, name: str) -> bytes:
+        """The payload of a stored tensor, as the file has it."""
+
+    @abstractmethod
+    def part_lengths(self, name: str) -> list[int]:
+        """Lengths of the parts in which the file keeps a payload, in payload order."""
+
+    @abstractmethod
+    def structure(self) -> dict[str, Any]:
+        """What the file says about the model, as JSON values; {} where it says nothing."""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write the whole file to ``path``, which must not exist."""
+
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.pointer.entries]
+
+    def read(self, name: str) -> bytes | None:
+        """The tensor as packed C-order bytes; None where its stored form cannot be decoded."""
+        entry = self.pointer.by_name[name]
+        if isinstance(entry, Window):
+            return self._gather(entry)
+        data = self.payload(name)
+        if not entry.form:
+            return data
+        from git_nn.arrays import decode_form
+
+        return decode_form(entry.form, entry.dtype, entry.shape, self.part_lengths(name), data)
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """The tensor as a numpy array of its shape; None where ``read`` gives None."""
+        from git_nn.arrays import as_array
+
+        entry = self.pointer.by_name[name]
+        data = self.read(name)
+        return None if data is None else as_array(data, entry.dtype, entry.shape)
+
+    def _gather(self, entry: Window) -> bytes:
+        import numpy as np
+        from numpy.lib.stride_tricks import as_strided
+
+        data = self.payload(entry.of)
+        bits = dtype_bits(entry.dtype)
+        if bits % 8 or 0 in entry.shape:  # packed sub-byte types are only viewed as a whole
+            start = entry.offset * bits // 8
+            return data[start : start + nbytes(entry.dtype, entry.shape)]
+        size = bits // 8
+        flat = np.frombuffer(data, dtype=f"V{size}")[entry.offset :]
+        steps = [step * size for step in entry.strides]
+        return as_strided(flat, entry.shape, steps, writeable=False).tobytes()
+
+
+@dataclass(frozen=True)
+class StoredModel(Model):
+    """A version whose content is in the store."""
+
+    pointer: Pointer
+    store: Store
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        return smudge.load_skeleton(self.pointer, self.store)
+
+    def payload(self, name: str) -> bytes:
+        return read_bytes(self.store, self.pointer.stored[name].oid)
+
+    def part_lengths(self, name: str) -> list[int]:
+        return [part.length for part in self.skeleton.parts(name)]
+
+    def structure(self) -> dict[str, Any]:
+        """Read from a hollow file: literals in place, every payload a hole of zeros."""
+        if not table.has_structure(self.pointer.format):
+            return {}
+        with tempfile.TemporaryFile() as file:
+            file.truncate(self.skeleton.size)
+            position = 0
+            for run in self.skeleton.runs:
+                if isinstance(run, Literal):
+                    os.pwrite(file.fileno(), run.data, position)
+                elif isinstance(run, Blob):
+                    os.pwrite(file.fileno(), read_bytes(self.store, run.oid), position)
+                position += run.length
+            return table.structure(self.pointer.format, FileSource.of(file.fileno()))
+
+    def write(self, path: Path) -> None:
+        with path.open("xb+") as file:
+            smudge.write_file(self.pointer, self.skeleton, self.store, FileSink(file.fileno()))
+
+
+@dataclass(frozen=True)
+class FileModel(Model):
+    """A version that is a plain file; nothing of it is stored."""
+
+    pointer: Pointer
+    source: Source
+    layout: Layout
+
+    @cached_property
+    def _extents(self) -> dict[str, tuple[Extent, ...]]:
+        return {payload.name: payload.extents for payload in self.layout.payloads}
+
+    def payload(self, name: str) -> bytes:
+        extents = self._extents[name]
+        return b"".join(self.source.read(extent.offset, extent.length) for extent in extents)
+
+    def part_lengths(self, name: str) -> list[int]:
+        return [extent.length for extent in self._extents[name] if extent.length]
+
+    def structure(self) -> dict[str, Any]:
+        return table.structure(self.pointer.format, self.source)
+
+    def write(self, path: Path) -> None:
+        with path.open("xb") as file:
+            for piece in pieces(self.source, 0, self.source.size):
+                file.write(piece)
+
+
+def open_pointer(pointer: Pointer, store: Store) -> StoredModel:
+    return StoredModel(pointer, store)
+
+
+def open_source(source: Source) -> FileModel:
+    """Open a plain file: its content is hashed and nothing is stored."""
+    layout = table.detect(source)
+    return FileModel(clean.point(layout, source), source, layout)
+

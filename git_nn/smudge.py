@@ -1,0 +1,146 @@
+"""smudge: a pointer -> the file, byte for byte, from the skeleton and the store.
+
+No container is ever parsed here. Before a byte is written, the skeleton is held
+against the pointer: a pointer that somebody merged by hand into nonsense is an error
+that names the tensor, not a broken file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+from zlib import crc32
+
+from git_nn.errors import DamagedObjectError, MissingObjectError, PointerError
+from git_nn.objects import skeleton as skeletons
+from git_nn.objects.names import escape
+from git_nn.objects.oid import Oid
+from git_nn.objects.pointer import Pointer
+from git_nn.objects.skeleton import Blob, Crc32, Literal, Part, Skeleton
+from git_nn.store.base import SEGMENT, Store, read_bytes
+
+
+class Sink(Protocol):
+    """Where a file is written; in any order, each byte once before it is read."""
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None: ...
+
+    def read_at(self, offset: int, length: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySink:
+    data: bytearray
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        self.data[offset : offset + len(data)] = data
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return bytes(memoryview(self.data)[offset : offset + length])
+
+
+@dataclass(frozen=True, slots=True)
+class FileSink:
+    fd: int
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self.fd, view, offset)
+            offset += written
+            view = view[written:]
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return os.pread(self.fd, length, offset)
+
+
+def load_skeleton(pointer: Pointer, store: Store) -> Skeleton:
+    """The skeleton of ``pointer``, checked against it.
+
+    Raises MissingObjectError, DamagedObjectError, or PointerError where the skeleton
+    expects other tensors or lengths than the pointer has.
+    """
+    try:
+        skeleton = skeletons.decode(read_bytes(store, pointer.skeleton))
+    except MissingObjectError as error:
+        raise MissingObjectError(error.oid_hex, what="the skeleton") from error
+    check_fit(pointer, skeleton)
+    return skeleton
+
+
+def check_fit(pointer: Pointer, skeleton: Skeleton) -> None:
+    """Raise PointerError unless each payload has the length that the skeleton expects."""
+    expected = skeleton.payload_lengths()
+    for name, entry in pointer.stored.items():
+        if expected.pop(name, 0) != entry.length:
+            raise PointerError(
+                f"tensor {escape(name)} does not fit the skeleton of this pointer",
+                hint="take one side with 'git checkout --ours' or 'git checkout --theirs'",
+            )
+    if expected:
+        name = min(expected)
+        raise PointerError(
+            f"tensor {escape(name)} is in the skeleton but not in the pointer",
+            hint="take one side with 'git checkout --ours' or 'git checkout --theirs'",
+        )
+
+
+def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -> None:
+    """Write the whole file; ``sink`` is empty and ``skeleton`` is that of ``pointer``."""
+    places: dict[str, list[tuple[Part, int]]] = {}
+    checksums: list[tuple[Crc32, int]] = []
+    position = 0
+    for run in skeleton.runs:
+        match run:
+            case Literal():
+                sink.write_at(position, run.data)
+            case Blob():
+                _copy(store, run.oid, "literal bytes", [(run.length, position)], sink)
+            case Part():
+                places.setdefault(run.payload, []).append((run, position))
+            case Crc32():
+                checksums.append((run, position))
+        position += run.length
+    for name, parts in places.items():
+        ordered = sorted(parts, key=lambda place: place[0].offset)
+        spans = [(part.length, at) for part, at in ordered]
+        _copy(store, pointer.stored[name].oid, f"tensor {escape(name)}", spans, sink)
+    _write_checksums(checksums, sink)
+
+
+def _copy(store: Store, oid: Oid, what: str, spans: list[tuple[int, int]], sink: Sink) -> None:
+    """Copy an object into ``spans`` of (length, offset in the file), which it fills exactly."""
+    rest = iter(spans)
+    room, at = 0, 0
+    try:
+        for piece in store.read(oid):
+            view = memoryview(piece)
+            while view:
+                if not room:
+                    room, at = next(rest)
+                data = view[:room]
+                sink.write_at(at, data)
+                room, at, view = room - len(data), at + len(data), view[len(data) :]
+    except MissingObjectError as error:
+        raise MissingObjectError(error.oid_hex, what=what, hint=error.hint) from error
+    except StopIteration:
+        room = -1
+    if room or next(rest, None):
+        raise DamagedObjectError(oid.hex(), f"{what} has not the length that the file needs")
+
+
+def _write_checksums(checksums: list[tuple[Crc32, int]], sink: Sink) -> None:
+    computed: dict[tuple[int, int], bytes] = {}
+    for checksum, at in checksums:
+        span = (checksum.start, checksum.stop)
+        if span not in computed:
+            computed[span] = _crc32(sink, *span).to_bytes(4, "little")
+        sink.write_at(at, computed[span])
+
+
+def _crc32(sink: Sink, start: int, stop: int) -> int:
+    value = 0
+    for offset in range(start, stop, SEGMENT):
+        value = crc32(sink.read_at(offset, min(SEGMENT, stop - offset)), value)
+    return value
