@@ -151,10 +151,9 @@ def _pack(codes: NDArray[np.uint8], bits: int) -> bytes:
 def as_float64(array: Array) -> Array:
     """The values as double (complex ones as complex double); exact but for 64-bit integers."""
     if array.dtype.kind == "b":
-        wide: Array = np.not_equal(array.view(np.uint8), 0).astype(np.float64)
-        return wide
+        array = np.not_equal(array.view(np.uint8), 0)
     with np.errstate(all="ignore"):
-        wide = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+        wide: Array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     return wide
 
 
