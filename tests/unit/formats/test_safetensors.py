@@ -1,0 +1,259 @@
+"""safetensors: files written here by hand from the format's description."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from git_nn.errors import MergeError
+from git_nn.formats import safetensors, table
+from git_nn.formats.base import BytesSource, Plan
+from git_nn.objects.layout import Layout
+from tests.contract.format_contract import FormatContract, Sample, Tensor, bounded_memory, survive
+
+BITS = {
+    "BOOL": ("bool", 8), "F4": ("f4_e2m1", 4), "F6_E2M3": ("f6_e2m3", 6), "F6_E3M2": ("f6_e3m2", 6),
+    "U8": ("u8", 8), "I8": ("i8", 8), "F8_E5M2": ("f8_e5m2", 8), "F8_E4M3": ("f8_e4m3fn", 8),
+    "F8_E8M0": ("f8_e8m0", 8), "F8_E4M3FNUZ": ("f8_e4m3fnuz", 8), "F8_E5M2FNUZ": ("f8_e5m2fnuz", 8),
+    "I16": ("i16", 16), "U16": ("u16", 16), "F16": ("f16", 16), "BF16": ("bf16", 16),
+    "I32": ("i32", 32), "U32": ("u32", 32), "F32": ("f32", 32), "C64": ("c64", 64),
+    "I64": ("i64", 64), "U64": ("u64", 64), "F64": ("f64", 64),
+}  # fmt: skip
+
+Spec = tuple[str, tuple[int, ...], bytes]
+
+
+def raw(header: bytes, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def write(tensors: Mapping[str, Spec], metadata: Mapping[str, str] | None = None) -> bytes:
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata is not None else {}
+    data = b""
+    for name, (dtype, shape, values) in tensors.items():
+        offsets = [len(data), len(data) + len(values)]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        data += values
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return raw(text + b" " * (-len(text) % 8), data)
+
+
+def read(data: bytes) -> tuple[dict[str, str] | None, dict[str, Spec]]:
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    body = data[8 + length :]
+    metadata = header.pop("__metadata__", None)
+    return metadata, {
+        name: (e["dtype"], tuple(e["shape"]), body[slice(*e["data_offsets"])])
+        for name, e in header.items()
+    }
+
+
+def values(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+ODD = "evil\x1b[31m\nname/../\u202e\u2028 é%"
+SMALL: dict[str, Spec] = {
+    "layers.10.weight": ("F32", (2, 3), values(24, 1)),
+    "layers.2.weight": ("BF16", (3,), values(6, 2)),
+    "scalar": ("I64", (), values(8, 3)),
+    "empty": ("F32", (0, 5), b""),
+    ODD: ("U8", (3,), values(3, 4)),
+}
+
+
+def as_tensors(tensors: Mapping[str, Spec]) -> dict[str, Tensor]:
+    return {name: Tensor(BITS[t][0], shape, data) for name, (t, shape, data) in tensors.items()}
+
+
+def layout_of(data: bytes) -> Layout:
+    return table.detect(BytesSource(data))
+
+
+class TestSafetensors(FormatContract):
+    name = "safetensors"
+
+    def samples(self) -> Mapping[str, Sample]:
+        every = {
+            f"t.{name}": (name, (3, 8), values(24 * bits // 8, i))
+            for i, (name, (_, bits)) in enumerate(BITS.items())
+        }
+        return {
+            "every dtype": Sample(write(every), as_tensors(every)),
+            "small": Sample(write(SMALL, {"format": "pt"}), as_tensors(SMALL)),
+            "no tensors": Sample(write({}), {}),
+            "many": Sample(
+                write(many := {f"w{i}": ("U8", (1,), b"%c" % i) for i in range(99)}),
+                as_tensors(many),
+            ),
+        }
+
+
+def test_payloads_stand_in_natural_order() -> None:
+    names = [payload.name for payload in layout_of(write(SMALL)).payloads]
+    assert names.index("layers.2.weight") < names.index("layers.10.weight")
+
+
+def test_two_names_of_one_range_are_one_payload_and_a_view() -> None:
+    entry = '{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}'
+    flat = '{"dtype":"F32","shape":[4],"data_offsets":[0,16]}'
+    data = raw(f'{{"b10":{entry},"b9":{flat},"c":{entry}}}'.encode(), values(16))
+    layout = layout_of(data)
+    assert [payload.name for payload in layout.payloads] == ["b9"]
+    assert [(v.name, v.payload, v.offset, v.strides) for v in layout.views] == [
+        ("b10", "b9", 0, (2, 1)),
+        ("c", "b9", 0, (2, 1)),
+    ]
+
+
+def test_holes_and_trailing_bytes_are_literal() -> None:
+    header = b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}'
+    layout = layout_of(raw(header, b"xxxAAyyy"))
+    assert layout.format == "safetensors"
+    (extent,) = layout.payloads[0].extents
+    assert (extent.offset, extent.length) == (8 + len(header) + 3, 2)
+
+
+def entry(**changes: Any) -> bytes:
+    return json.dumps(
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
+    ).encode()
+
+
+OVERLAP = (
+    b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},'
+    b'"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}'
+)
+TWICE = b'{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+HOSTILE = {
+    "partial overlap": raw(OVERLAP, bytes(8)),
+    "key twice": raw(entry()[:-1] + b"," + entry()[1:], bytes(8)),
+    "key twice inside": raw(TWICE, bytes(8)),
+    "huge shape": raw(entry(shape=[2**40, 2**40]), bytes(8)),
+    "2**80 elements of nothing": raw(entry(shape=[2**80, 0], data_offsets=[0, 0]), bytes(8)),
+    "rank 10,000": raw(entry(shape=[1] * 10_000 + [2]), bytes(8)),
+    "negative offset": raw(entry(data_offsets=[-8, 0]), bytes(8)),
+    "end before begin": raw(entry(data_offsets=[8, 0]), bytes(8)),
+    "beyond the file": raw(entry(data_offsets=[8, 16]), bytes(8)),
+    "offset 2**64": raw(entry(data_offsets=[2**64, 2**64 + 8]), bytes(8)),
+    "negative shape": raw(entry(shape=[-1, -2]), bytes(8)),
+    "bool as a size": raw(entry(shape=[True, 2]), bytes(8)),
+    "float as a size": raw(entry(shape=[2.0]), bytes(8)),
+    "wrong size": raw(entry(shape=[3]), bytes(12)),
+    "odd nibbles": raw(entry(dtype="F4", shape=[3], data_offsets=[0, 2]), bytes(8)),
+    "unknown dtype": raw(entry(dtype="F7"), bytes(8)),
+    "dtype is a list": raw(entry(dtype=[]), bytes(8)),
+    "three offsets": raw(entry(data_offsets=[0, 8, 8]), bytes(8)),
+    "metadata not strings": raw(b'{"__metadata__":{"a":1}}'),
+    "metadata is a list": raw(b'{"__metadata__":[]}'),
+    "header is a list": raw(b"{" + b'"a":[]}'),
+    "200,000 deep": raw(b'{"a":' + b"[" * 200_000),
+    "5 million digits": raw(b'{"a":' + b"9" * 5_000_000 + b"}"),
+    "utf-16": raw("{}".encode("utf-16-le")),
+    "not utf-8": raw(b'{"\xff":1}'),
+    "lone surrogate in a name": raw(entry().replace(b'"a"', b'"\\ud800"'), bytes(8)),
+    "name of 5,000 bytes": raw(entry().replace(b'"a"', b'"' + b"n" * 5000 + b'"'), bytes(8)),
+    "header longer than the file": struct.pack("<Q", 99_000_000) + b'{"a":' + bytes(100),
+    "header of 2**63": struct.pack("<Q", 2**63) + b"{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_a_hostile_file_is_opaque(label: str) -> None:
+    layout = survive(HOSTILE[label], label)
+    assert layout.format == "opaque"
+    assert all(note.isprintable() for note in layout.notes)
+
+
+def test_a_header_that_would_cost_memory_is_refused_before_it_is_parsed() -> None:
+    with bounded_memory():
+        assert survive(raw(b'{"a":[' + b"{}," * 20_000_000 + b"{}]}")).format == "opaque"
+
+
+def test_more_tensors_than_the_limit_are_opaque() -> None:
+    entries = (b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(201_000))
+    assert survive(raw(b"{" + b",".join(entries) + b"}")).format == "opaque"
+
+
+def test_the_note_of_an_opaque_file_says_why() -> None:
+    note = layout_of(HOSTILE["wrong size"]).notes[0]
+    assert "safetensors" in note
+    assert "'a'" in note
+
+
+def test_structure_is_the_metadata() -> None:
+    data = write(SMALL, {"format": "pt", "epoch": "3"})
+    assert safetensors.structure(BytesSource(data)) == {"metadata": {"format": "pt", "epoch": "3"}}
+    assert table.structure("safetensors", BytesSource(data))["metadata"]["epoch"] == "3"
+    assert table.structure("safetensors", BytesSource(write(SMALL))) == {}
+    assert table.structure("safetensors", BytesSource(b"no file")) == {}
+
+
+def composed(tmp_path: Path, ours: bytes, theirs: bytes, plan: Plan) -> bytes:
+    (tmp_path / "ours").write_bytes(ours)
+    (tmp_path / "theirs").write_bytes(theirs)
+    safetensors.compose(tmp_path / "ours", tmp_path / "theirs", plan, tmp_path / "out")
+    return (tmp_path / "out").read_bytes()
+
+
+def test_compose_adds_removes_resizes_and_replaces(tmp_path: Path) -> None:
+    theirs: dict[str, Spec] = {
+        "new.1": ("F16", (2,), values(4, 7)),
+        "layers.10.weight": ("F64", (5,), values(40, 8)),
+        "ignored": ("U8", (1,), b"x"),
+        "new.0": ("I8", (0,), b""),
+    }
+    plan = Plan(
+        from_theirs=frozenset({"new.1", "new.0", "layers.10.weight"}),
+        removed=frozenset({"scalar", "never there"}),
+        replaced={"layers.2.weight": b"merged"},
+    )
+    metadata, result = read(composed(tmp_path, write(SMALL, {"a": "é"}), write(theirs), plan))
+    assert metadata == {"a": "é"}
+    assert list(result) == ["layers.10.weight", "layers.2.weight", "empty", ODD, "new.1", "new.0"]
+    assert result == {
+        "layers.10.weight": theirs["layers.10.weight"],
+        "layers.2.weight": ("BF16", (3,), b"merged"),
+        "empty": SMALL["empty"],
+        ODD: SMALL[ODD],
+        "new.1": theirs["new.1"],
+        "new.0": theirs["new.0"],
+    }
+
+
+def test_compose_pads_the_header_to_eight_bytes(tmp_path: Path) -> None:
+    for drop in SMALL:
+        plan = Plan(removed=frozenset({drop}))
+        data = composed(tmp_path, write(SMALL), write({}), plan)
+        assert int.from_bytes(data[:8], "little") % 8 == 0
+        assert layout_of(data).format == "safetensors"
+
+
+def test_compose_without_changes_keeps_the_bytes_of_a_plain_file(tmp_path: Path) -> None:
+    data = write(SMALL, {"format": "pt"})
+    assert composed(tmp_path, data, data, Plan()) == data
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(from_theirs=frozenset({"missing"})),
+        Plan(replaced={"layers.2.weight": b"too long by far"}),
+        Plan(replaced={"missing": b""}),
+    ],
+)
+def test_compose_refuses_a_plan_that_does_not_fit(tmp_path: Path, plan: Plan) -> None:
+    with pytest.raises(MergeError):
+        composed(tmp_path, write(SMALL), write({}), plan)
+
+
+def test_compose_of_something_else_is_a_merge_error(tmp_path: Path) -> None:
+    with pytest.raises(MergeError):
+        composed(tmp_path, b"{}", write({}), Plan())
