@@ -1,0 +1,1 @@
+"""Bytes of a segment to fewer bytes and back, exactly. Specified in docs/spec-store.md."""
