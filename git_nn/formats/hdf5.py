@@ -1,0 +1,103 @@
+"""HDF5: Keras full models (.h5), Keras weights (.weights.h5), and any other HDF5 file.
+
+Nothing here loads h5py. HDF5 files are parsed, and composed files written, by a worker
+process (hdf5_process, hdf5_worker), since the HDF5 library can be crashed by a damaged
+file. Only offsets and attributes are read there, never a dataset: a dataset may keep its
+data in any other file of this machine.
+
+Which dataset becomes a payload, and in which form: docs/spec-hdf5-form.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from git_nn.errors import LayoutError, MergeError
+from git_nn.formats import hdf5_process
+from git_nn.formats.base import BytesSource, Plan, Source
+from git_nn.formats.hdf5_process import Limits
+from git_nn.objects.layout import Extent, Layout, Payload
+
+NAME = "hdf5"
+VERSION = 1
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_MEMORY = 2 * 1024**3
+# CPU time decides, since it depends less on what else the machine does than the clock.
+_CPU_SECONDS = 10
+_MOST_CPU_SECONDS = 120
+_BYTES_PER_SECOND = 10_000_000  # a file of many tiny datasets takes this long
+
+
+def sniff(head: bytes) -> bool:
+    """The signature stands at 0 or, after a user block, at 512, 1024, 2048 and so on."""
+    if head.startswith(MAGIC):
+        return True
+    at = 512
+    while at < len(head):
+        if head.startswith(MAGIC, at):
+            return True
+        at *= 2
+    return False
+
+
+def layout(source: Source) -> Layout:
+    """The datasets of ``source`` as payloads, in the order of their names."""
+    reply = hdf5_process.call("layout", [source.size], [source], _limits(source.size))
+    rows, notes = reply
+    payloads = tuple(_payload(row) for row in rows)
+    return Layout(NAME, VERSION, source.size, payloads, notes=tuple(map(str, notes)))
+
+
+def structure(source: Source) -> dict[str, Any]:
+    """Root attributes (Keras' configurations parsed) and the layers of a weights file."""
+    text = hdf5_process.call("structure", [source.size], [source], _limits(source.size))
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise LayoutError("the worker gave no structure")
+    return found
+
+
+def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
+    """Write ``ours`` changed by ``plan`` to ``out``; see formats/base.py.
+
+    Keras' own lists (layer_names, weight_names) and configurations follow the tensors; where
+    neither side's configuration describes the result, that is a MergeError.
+    """
+    shutil.copyfile(ours, out)
+    replaced = sorted(plan.replaced)
+    sources = [BytesSource(plan.replaced[name]) for name in replaced]
+    args = [
+        [os.fsencode(path.absolute()) for path in (ours, theirs, out)],
+        sorted(plan.removed),
+        sorted(plan.from_theirs),
+        [[name, source.size] for name, source in zip(replaced, sources, strict=True)],
+    ]
+    size = ours.stat().st_size + theirs.stat().st_size
+    limits = _limits(size, memory=_MEMORY + 8 * size, writes=True)
+    try:
+        hdf5_process.call("compose", args, sources, limits)
+    except LayoutError as error:
+        out.unlink(missing_ok=True)
+        raise MergeError(f"the HDF5 files cannot be merged: {error}") from error
+
+
+def _limits(size: int, *, memory: int = _MEMORY, writes: bool = False) -> Limits:
+    cpu = min(_CPU_SECONDS + size // _BYTES_PER_SECOND, _MOST_CPU_SECONDS)
+    return Limits(cpu, wall=3 * cpu, memory=memory, writes=writes)
+
+
+def _payload(row: Any) -> Payload:
+    """One payload as the worker sent it; a damaged file may have taken over the worker."""
+    name, dtype, shape, numbers, form = row
+    if not all(type(word) is str for word in (name, dtype, form)):
+        raise LayoutError("the worker gave no layout")
+    if not all(type(number) is int for number in (*shape, *numbers)):
+        raise LayoutError("the worker gave no layout")
+    extents = tuple(map(Extent, numbers[::2], numbers[1::2]))
+    return Payload(name, dtype, tuple(shape), extents, form)
