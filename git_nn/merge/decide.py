@@ -1,0 +1,194 @@
+"""decide: three pointers -> what becomes of each tensor. Pure; no weight is read.
+
+Rules:
+1. Changed on one side, or the same on both: that side's tensor, taken by content id and
+   never computed.
+2. Removed on one side and unchanged on the other: removed; changed on the other: a
+   conflict, as Git does for files.
+3. Changed on both sides: what the rules choose, else a conflict. Only tensors of one
+   dtype and shape are computed, and only floating or complex ones of 16 bits and more:
+   integers, booleans and 8-bit floats are codes, and the mean of two codes is no code.
+4. A view (tied weights) that is the same view on both sides follows its payload. Where
+   the kinds differ, a view's value is its window *and* its payload's content.
+5. The result is whole: a view whose payload would be gone or resized is a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from git_nn.merge.rules import Choice
+from git_nn.merge.strategies import table
+from git_nn.objects.names import natural_key
+from git_nn.objects.oid import Oid
+from git_nn.objects.pointer import Entry, Pointer, Stored, Window
+from git_nn.objects.tensor import nbytes
+
+Side = Literal["base", "ours", "theirs"]
+From = Literal["unchanged", "both", "ours", "theirs"]
+Choose = Callable[[str], Choice | None]
+
+ARITHMETIC = frozenset({"f64", "f32", "f16", "bf16", "c64", "c128"})
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The tensor as one side has it; ``entry`` is None where that side removed it."""
+
+    name: str
+    source: From
+    entry: Entry | None
+    by: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """A tensor to be computed; ``base`` is None where the strategy does not use it."""
+
+    name: str
+    base: Stored | None
+    ours: Stored
+    theirs: Stored
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A tensor that a person has to settle; a side without it is None."""
+
+    name: str
+    base: Entry | None
+    ours: Entry | None
+    theirs: Entry | None
+    why: str
+
+
+Decision = Take | Combine | Conflict
+_Value = tuple[Entry, Oid | None]
+
+
+def no_choice(_: str) -> Choice | None:
+    """Every tensor that changed on both sides is a conflict."""
+    return None
+
+
+def decide(
+    base: Pointer | None, ours: Pointer, theirs: Pointer, choose: Choose = no_choice
+) -> tuple[Decision, ...]:
+    """A decision for every tensor of the three versions, in natural order."""
+    sides = (base.by_name if base else {}, ours.by_name, theirs.by_name)
+    names = sorted({name for side in sides for name in side}, key=natural_key)
+    decisions: dict[str, Decision] = {
+        name: _decide(name, (base, ours, theirs), choose) for name in names
+    }
+    while broken := _broken_views(decisions):
+        for name in broken:
+            b, o, t = (side.get(name) for side in sides)
+            decisions[name] = Conflict(name, b, o, t, "a view and its payload changed apart")
+    return tuple(decisions.values())
+
+
+def _decide(name: str, sides: tuple[Pointer | None, Pointer, Pointer], choose: Choose) -> Decision:
+    base, ours, theirs = (side.by_name.get(name) if side else None for side in sides)
+    if ours == theirs:
+        return Take(name, "unchanged" if ours == base else "both", ours)
+    base_value, our_value, their_value = (_value(side, name) for side in sides)
+    if our_value == base_value:
+        return Take(name, "theirs", theirs)
+    if their_value == base_value:
+        return Take(name, "ours", ours)
+    return settle(Conflict(name, base, ours, theirs, _why(base, ours, theirs)), choose(name))
+
+
+def _value(side: Pointer | None, name: str) -> _Value | None:
+    """What tells two tensors apart: a view's payload is part of its value."""
+    if side is None or name not in side.by_name:
+        return None
+    entry = side.by_name[name]
+    return entry, side.stored[entry.of].oid if isinstance(entry, Window) else None
+
+
+def settle(conflict: Conflict, choice: Choice | None) -> Decision:
+    """The conflict as ``choice`` settles it; still a conflict, with the reason, where it cannot."""
+    if choice is None:
+        return conflict
+    strategy = table.by_name(choice.strategy)
+    if strategy.side is not None:
+        entry = conflict.ours if strategy.side == "ours" else conflict.theirs
+        return Take(conflict.name, strategy.side, entry, by=choice)
+    base, ours, theirs = conflict.base, conflict.ours, conflict.theirs
+    why = _refusal(conflict, strategy)
+    if why:
+        return Conflict(conflict.name, base, ours, theirs, f"{conflict.why}; {why}")
+    assert isinstance(ours, Stored)
+    assert isinstance(theirs, Stored)
+    used = base if strategy.needs_base and isinstance(base, Stored) else None
+    return Combine(conflict.name, used, ours, theirs, choice)
+
+
+def _refusal(conflict: Conflict, strategy: table.Strategy) -> str:
+    """Why a computing strategy cannot give this tensor; empty where it can."""
+    base, ours, theirs = conflict.base, conflict.ours, conflict.theirs
+    if not isinstance(ours, Stored) or not isinstance(theirs, Stored):
+        return f"{strategy.name} needs the tensor on both sides"
+    if _spec(ours) != _spec(theirs):
+        return f"{strategy.name} needs one dtype and shape"
+    if ours.dtype.removesuffix("be") not in ARITHMETIC:
+        return f"{ours.dtype} values are never computed with"
+    if strategy.needs_base and (not isinstance(base, Stored) or _spec(base) != _spec(ours)):
+        return f"{strategy.name} needs a base of the same dtype and shape"
+    return ""
+
+
+def _spec(entry: Entry) -> tuple[str, tuple[int, ...]]:
+    return entry.dtype, entry.shape
+
+
+def _why(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> str:
+    if ours is None:
+        return "removed by ours, changed by theirs"
+    if theirs is None:
+        return "changed by ours, removed by theirs"
+    if isinstance(ours, Window) != isinstance(theirs, Window):
+        return "a view on one side, changed on the other"
+    if _spec(ours) != _spec(theirs):
+        return "another dtype or shape on each side"
+    return "added on both sides" if base is None else "changed on both sides"
+
+
+def _broken_views(decisions: dict[str, Decision]) -> set[str]:
+    """Tensors that have to be conflicts too, for every view of the result to have its payload.
+
+    A conflict stands for our tensor and our pointer is whole: so in the end all views are.
+    """
+    broken: set[str] = set()
+    for name, decision in decisions.items():
+        if _is_broken(name, decisions):
+            entry = outcome(decision)
+            assert isinstance(entry, Window)
+            broken.add(entry.of if isinstance(decision, Conflict) else name)
+    return {name for name in broken if not isinstance(decisions.get(name), Conflict | None)}
+
+
+def _is_broken(name: str, decisions: dict[str, Decision]) -> bool:
+    entry = outcome(decisions[name])
+    if not isinstance(entry, Window):
+        return False
+    payload = outcome(decisions[entry.of]) if entry.of in decisions else None
+    return not isinstance(payload, Stored) or not covers(payload, entry)
+
+
+def outcome(decision: Decision) -> Entry | None:
+    """The tensor that the result has for now: ours where it is a conflict or computed."""
+    return decision.entry if isinstance(decision, Take) else decision.ours
+
+
+def covers(payload: Stored, view: Window) -> bool:
+    """Whether ``view`` lies inside of ``payload``."""
+    if payload.form:
+        return False
+    steps = zip(view.shape, view.strides, strict=True)
+    last = view.offset + sum((dim - 1) * step for dim, step in steps if dim)
+    return nbytes(view.dtype, (0 if 0 in view.shape else last + 1,)) <= payload.length

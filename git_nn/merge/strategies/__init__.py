@@ -1,0 +1,1 @@
+"""What becomes of a tensor that changed on both sides: one file each, listed in ``table``."""
