@@ -7,6 +7,7 @@ copied; a remote that is a local path is copied from, since it may vanish tomorr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,8 @@ from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer
 from git_nn.store.base import read_bytes
 from git_nn.store.local import LocalStore, open_store
+
+_SCP = re.compile(r"[^/]+:")  # host:path, which Git reads before it looks for a folder
 
 
 def alternates(repo: Repository) -> list[Path]:
@@ -33,7 +36,7 @@ def alternates(repo: Repository) -> list[Path]:
 def neighbours(repo: Repository) -> Iterator[Path]:
     """Stores of remotes that are folders on this machine."""
     config = load(repo)
-    for key in config.keys("remote."):
+    for key in config.section("remote"):
         if not key.endswith((".url", ".pushurl")):
             continue
         for url in config.get_all(key):
@@ -78,7 +81,7 @@ def _store_beside(url: str, start: Path) -> Path | None:
     """The store of the repository at ``url``, where that is a folder that exists."""
     if url.startswith("file://"):
         url = unquote(urlsplit(url).path)
-    elif "://" in url or (":" in url and not Path(url).is_absolute() and "/" not in url[: url.index(":")]):
+    elif "://" in url or _SCP.match(url):
         return None
     root = start / Path(url).expanduser()
     for git_dir in (root / ".git", root, root.with_name(root.name + ".git")):

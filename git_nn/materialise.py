@@ -67,9 +67,7 @@ def materialise(
     return outcomes
 
 
-def _attempt(
-    root: Path, store: Store, task: Task, progress: Callable[[int], Any]
-) -> Outcome:
+def _attempt(root: Path, store: Store, task: Task, progress: Callable[[int], Any]) -> Outcome:
     try:
         return Outcome(task, _write(root, store, task, progress))
     except GitNNError as error:
@@ -85,7 +83,7 @@ def _write(root: Path, store: Store, task: Task, progress: Callable[[int], Any])
     pointer = pointers.parse(task.text)
     skeleton = smudge.load_skeleton(pointer, store)
     with open_parent(root, task.path) as folder:
-        name = os.path.basename(task.path)
+        name = task.path.rpartition(b"/")[2]
         mode = _mode_of(folder, name, task.text)
         if mode is None:
             return False

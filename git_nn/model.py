@@ -160,4 +160,3 @@ def open_source(source: Source) -> FileModel:
     """Open a plain file: its content is hashed and nothing is stored."""
     layout = table.detect(source)
     return FileModel(clean.point(layout, source), source, layout)
-

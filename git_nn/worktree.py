@@ -24,7 +24,13 @@ class Tracked:
     mode: str
     blob: str
     pointer: Pointer | None
+    size: int | None
     text: bytes = b""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether Git holds the weights themselves; an empty file is its own pointer."""
+        return self.pointer is None and self.size != 0
 
 
 def tracked(repo: Repository, paths: Sequence[bytes] = ()) -> list[Tracked]:
@@ -42,27 +48,26 @@ def tracked(repo: Repository, paths: Sequence[bytes] = ()) -> list[Tracked]:
 
 def _read(reader: Reader, entry: revisions.Entry) -> Tracked:
     info = reader.info(entry.oid)
+    size = info[2] if info is not None else None
     text = b""
-    if info is not None and info[2] <= pointers.MAX_SIZE:
+    if size is not None and size <= pointers.MAX_SIZE:
         text = reader.read(entry.oid) or b""
-    if not looks_like_pointer(text[:4096]):
-        return Tracked(entry.path, entry.mode, entry.oid, None)
     try:
-        return Tracked(entry.path, entry.mode, entry.oid, pointers.parse(text), text)
+        pointer = pointers.parse(text) if looks_like_pointer(text[:4096]) else None
     except PointerError:
-        return Tracked(entry.path, entry.mode, entry.oid, None)
+        pointer = None
+    return Tracked(entry.path, entry.mode, entry.oid, pointer, size, text)
 
 
 def is_pointer_on_disk(repo: Repository, item: Tracked) -> bool:
     """Whether the work-tree file is the pointer's text instead of the weights."""
     if repo.work_tree is None or item.pointer is None:
         return False
-    path = os.path.join(os.fsencode(repo.work_tree), item.path)
+    path = repo.work_tree / os.fsdecode(item.path)
     try:
-        if os.lstat(path).st_size != len(item.text):
+        if path.lstat().st_size != len(item.text):
             return False
-        with open(path, "rb") as file:
-            return file.read() == item.text
+        return path.read_bytes() == item.text
     except OSError:
         return False
 

@@ -32,14 +32,22 @@ def command(paths: tuple[str, ...], *, long: bool, as_json: bool) -> None:
         click.echo(json.dumps({"version": 1, "files": rows}, indent=2))
         return
     for row in rows:
-        detail = f"  {row['format']}, {row['tensors']} tensors, {human(row['bytes'])}" if long else ""
+        detail = (
+            f"  {row['format']}, {row['tensors']} tensors, {human(row['bytes'])}" if long else ""
+        )
         click.echo(f"{row['mark']} {row['path']}{detail}")
 
 
 def _row(item: Tracked, mark: str) -> dict[str, Any]:
     path = os.fsdecode(item.path)
     if item.pointer is None:
-        return {"path": path, "mark": "!", "format": "raw", "tensors": 0, "bytes": 0}
+        return {
+            "path": path,
+            "mark": "!" if item.is_raw else "*",
+            "format": "raw",
+            "tensors": 0,
+            "bytes": 0,
+        }
     size = sum(entry.length for entry in item.pointer.stored.values())
     return {
         "path": path,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.open import open_repository
 from git_nn.status import Change, Status, read_status
 
 _SHOWN = 10
@@ -17,8 +17,7 @@ _SHOWN = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(*, as_json: bool) -> None:
     """Show staged and unstaged changes of tensors, conflicts, and files that are pointers."""
-    repo = open_repository()
-    status = read_status(repo, store_of(repo))
+    status = read_status(open_repository())
     if as_json:
         click.echo(json.dumps(_as_json(status), indent=2))
         return
@@ -55,9 +54,7 @@ def _names(names: tuple[str, ...], indent: str = "  ") -> None:
 
 def _as_json(status: Status) -> dict[str, Any]:
     def changes(items: tuple[Change, ...]) -> list[dict[str, Any]]:
-        return [
-            {"path": c.path, "summary": c.summary, "tensors": list(c.tensors)} for c in items
-        ]
+        return [{"path": c.path, "summary": c.summary, "tensors": list(c.tensors)} for c in items]
 
     return {
         "version": 1,

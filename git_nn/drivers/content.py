@@ -30,7 +30,7 @@ def all_of(source: Source) -> Iterator[bytes]:
 def passed_through(source: Source) -> Iterable[bytes]:
     """The content as it is, readable after the source's own file has been closed."""
     if isinstance(source, FileSource):
-        return _drained(cast(BinaryIO, os.fdopen(os.dup(source.fd), "rb")))
+        return _drained(cast("BinaryIO", os.fdopen(os.dup(source.fd), "rb")))
     return list(all_of(source))
 
 
@@ -77,7 +77,7 @@ def temporary_file(folder: Path) -> BinaryIO:
     """An open file without a name, on the disk that has room for weights."""
     try:
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder / "tmp", buffering=SEGMENT))
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=folder / "tmp", buffering=SEGMENT))
     except OSError as error:
         raise StoreError(
             f"cannot write a temporary file in {folder / 'tmp'}: {error.strerror}",

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from git_nn.drivers.filter_session import Answer, Request, Session
-from git_nn.errors import BUG_EXIT_CODE, GitNNError
+from git_nn.errors import BUG_EXIT_CODE, GitNNError, UsageError
 from git_nn.gitio import pktline
 
 _CAPABILITIES = (b"clean", b"smudge", b"delay")
@@ -32,6 +32,9 @@ def main(argv: list[str]) -> int:
     except GitNNError as error:
         print(f"git-nn: {error}", file=sys.stderr)
         return error.exit_code
+    except (pktline.ProtocolError, EOFError) as error:
+        print(f"git-nn: the filter is started by Git, not by hand ({error})", file=sys.stderr)
+        return UsageError.exit_code
     except (BrokenPipeError, KeyboardInterrupt):
         return 1
     except Exception:  # noqa: BLE001 - the one door for our own bugs
@@ -79,9 +82,7 @@ def _read_request(stdin: BinaryIO) -> Request | None:
     )
 
 
-def _answer(
-    session: Session, request: Request, content: Iterator[bytes], stdout: BinaryIO
-) -> None:
+def _answer(session: Session, request: Request, content: Iterator[bytes], stdout: BinaryIO) -> None:
     """Read the content to its end whatever happens, or Git and we wait for each other."""
     try:
         answer = _decide(session, request, content)
@@ -123,8 +124,7 @@ def _one_file(
     answer = _decide(session, request, content)
     if answer is None:
         return 1
-    for piece in answer.pieces:
-        stdout.write(piece)
+    stdout.writelines(answer.pieces)
     stdout.flush()
     session.finish()
     return 0

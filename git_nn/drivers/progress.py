@@ -29,7 +29,7 @@ class Meter:
     done: int = 0
     _start: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
-    _on_terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
+    _on_terminal: bool = field(default_factory=sys.stderr.isatty)
 
     def advance(self, count: int) -> None:
         self.done += count

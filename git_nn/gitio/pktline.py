@@ -7,11 +7,13 @@ in gitattributes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 MAX_DATA = 65516
 _FLUSH = b"0000"
+_HEADER = re.compile(rb"[0-9a-fA-F]{4}\Z")
 
 
 class ProtocolError(Exception):
@@ -23,14 +25,13 @@ def read_packet(stream: BinaryIO) -> bytes | None:
     head = stream.read(4)
     if not head:
         raise EOFError
-    try:
-        length = int(head, 16)
-    except ValueError as error:
-        raise ProtocolError(f"bad packet header {head!r}") from error
+    if not _HEADER.match(head):
+        raise ProtocolError(f"bad packet header {head!r}")
+    length = int(head, 16)
     if length == 0:
         return None
     data = stream.read(length - 4) if length > 4 else b""
-    if len(head) != 4 or length < 4 or len(data) != length - 4:
+    if length < 4 or len(data) != length - 4:
         raise ProtocolError("truncated packet")
     return data
 
@@ -48,8 +49,7 @@ def read_lines(stream: BinaryIO) -> list[bytes]:
 
 def write_lines(stream: BinaryIO, lines: Iterable[bytes]) -> None:
     """Text packets and a flush."""
-    for line in lines:
-        stream.write(b"%04x%s\n" % (len(line) + 5, line))
+    stream.writelines(b"%04x%s\n" % (len(line) + 5, line) for line in lines)
     stream.write(_FLUSH)
     stream.flush()
 

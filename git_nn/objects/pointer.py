@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from git_nn.errors import ConflictMarkerError, PointerError, PointerVersionError
 from git_nn.objects.names import escape, natural_key, unescape
@@ -99,9 +100,7 @@ def looks_like_pointer(head: bytes) -> bool:
     True also for pointers that are damaged, of an unknown version or full of conflict
     markers: those must be refused by ``parse``, never stored as if they were weights.
     """
-    return head.startswith(MAGIC) or (
-        head.startswith(b"<<<<<<<") and MAGIC in head[:4096]
-    )
+    return head.startswith(MAGIC) or (head.startswith(b"<<<<<<<") and MAGIC in head[:4096])
 
 
 def render(pointer: Pointer) -> bytes:
@@ -232,7 +231,7 @@ def _parse_value(name: str, value: str) -> Entry:
 
 def _check_entries(pointer: Pointer) -> None:
     keys = [natural_key(entry.name) for entry in pointer.entries]
-    if any(left >= right for left, right in zip(keys, keys[1:], strict=False)):
+    if any(left >= right for left, right in pairwise(keys)):
         raise ValueError("tensors are not in natural order, or one is there twice")
     for entry in pointer.entries:
         if isinstance(entry, Window) and entry.of not in pointer.stored:

@@ -109,9 +109,7 @@ def decode(data: bytes) -> Skeleton:
     try:
         version, payloads, runs = unpack(data)
         if version != VERSION:
-            raise PointerError(
-                f"skeleton version {version!r} is unknown", hint="upgrade git-nn"
-            )
+            raise PointerError(f"skeleton version {version!r} is unknown", hint="upgrade git-nn")
         if not all(isinstance(name, str) and is_canonical(name) for name in payloads):
             raise ValueError("bad payload name")
         skeleton = Skeleton(tuple(_decode_run(run, payloads) for run in runs))

@@ -1,0 +1,1 @@
+"""What 'git nn demo' shows: a small real network, trained with numpy, kept as Keras keeps it."""

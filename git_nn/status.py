@@ -1,0 +1,126 @@
+"""status: what has changed in the models, from pointers alone.
+
+HEAD against the index, and the index against the work tree for those files that Git
+itself finds modified; only these are hashed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+from git_nn import conflicts
+from git_nn.diff.changes import classify
+from git_nn.errors import PointerError
+from git_nn.formats.base import FileSource
+from git_nn.gitio import revisions
+from git_nn.gitio.objects import Reader, open_reader
+from git_nn.gitio.repository import Repository
+from git_nn.model import open_source
+from git_nn.objects import pointer as pointers
+from git_nn.objects.names import escape
+from git_nn.objects.pointer import Pointer, looks_like_pointer
+from git_nn.worktree import Tracked, is_pointer_on_disk, tracked
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A model that differs; ``tensors`` are escaped names, ``summary`` counts by kind."""
+
+    path: str
+    summary: str
+    tensors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    path: str
+    tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that 'git nn status' tells."""
+
+    models: int
+    staged: tuple[Change, ...]
+    unstaged: tuple[Change, ...]
+    conflicts: tuple[Conflict, ...]
+    pointers: tuple[str, ...]
+    raw: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.staged or self.unstaged or self.conflicts or self.pointers or self.raw)
+
+
+def read_status(repo: Repository) -> Status:
+    files = tracked(repo)
+    return Status(
+        models=len(files),
+        staged=tuple(_staged(repo)),
+        unstaged=tuple(_unstaged(repo, files)),
+        conflicts=tuple(
+            Conflict(os.fsdecode(record.path), tuple(escape(t.name) for t in record.tensors))
+            for record in conflicts.current(repo)
+        ),
+        pointers=tuple(os.fsdecode(item.path) for item in files if is_pointer_on_disk(repo, item)),
+        raw=tuple(os.fsdecode(item.path) for item in files if item.is_raw),
+    )
+
+
+def _staged(repo: Repository) -> list[Change]:
+    head = revisions.resolve(repo, "HEAD^{tree}")
+    found = []
+    with open_reader(repo) as reader:
+        for change in revisions.changed(repo, head, None):
+            old = _pointer(reader, change.old)
+            new = _pointer(reader, change.new)
+            if old is not None or new is not None:
+                found.append(_compare(change.path, old, new))
+    return found
+
+
+def _pointer(reader: Reader, entry: revisions.Entry | None) -> Pointer | None:
+    info = reader.info(entry.oid) if entry is not None else None
+    if entry is None or info is None or info[1] != "blob" or info[2] > pointers.MAX_SIZE:
+        return None
+    text = reader.read(entry.oid) or b""
+    try:
+        return pointers.parse(text) if looks_like_pointer(text[:4096]) else None
+    except PointerError:
+        return None
+
+
+def _unstaged(repo: Repository, files: list[Tracked]) -> list[Change]:
+    if repo.work_tree is None:
+        return []
+    output = repo.git("diff-files", "--name-only", "-z", "--no-ext-diff")
+    modified = set(output.split(b"\0")[:-1])
+    found = []
+    for item in files:
+        if item.path not in modified or is_pointer_on_disk(repo, item):
+            continue
+        try:
+            with (repo.work_tree / os.fsdecode(item.path)).open("rb") as file:
+                new = open_source(FileSource.of(file.fileno())).pointer
+        except FileNotFoundError:
+            found.append(Change(os.fsdecode(item.path), "deleted"))
+            continue
+        if item.pointer != new:
+            found.append(_compare(item.path, item.pointer, new))
+    return found
+
+
+def _compare(path: bytes, old: Pointer | None, new: Pointer | None) -> Change:
+    name = os.fsdecode(path)
+    if new is None:
+        return Change(name, "deleted")
+    if old is None:
+        return Change(name, f"new, {len(new.entries)} tensors")
+    result = classify(old, new)
+    kinds = Counter(change.kind.value for change in result.changes)
+    parts = [f"{count} {kind}" for kind, count in kinds.items()] or ["container only"]
+    summary = f"{', '.join(parts)} of {len(new.entries)} tensors"
+    return Change(name, summary, tuple(escape(change.name) for change in result.changes))
