@@ -8,14 +8,15 @@ Rules:
 3. Changed on both sides: what the rules choose, else a conflict. Only tensors of one
    dtype and shape are computed, and only floating or complex ones of 16 bits and more:
    integers, booleans and 8-bit floats are codes, and the mean of two codes is no code.
-4. A view (tied weights) that is the same view on both sides follows its payload. Where
+4. Where the container compresses a tensor, its value counts and not its bytes.
+5. A view (tied weights) that is the same view on both sides follows its payload. Where
    the kinds differ, a view's value is its window *and* its payload's content.
-5. The result is whole: a view whose payload would be gone or resized is a conflict.
+6. The result is whole: a view whose payload would be gone or resized is a conflict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ from git_nn.objects.tensor import nbytes
 Side = Literal["base", "ours", "theirs"]
 From = Literal["unchanged", "both", "ours", "theirs"]
 Choose = Callable[[str], Choice | None]
+Decode = Callable[[Pointer, Stored], Oid | None]
 
 ARITHMETIC = frozenset({"f64", "f32", "f16", "bf16", "c64", "c128"})
 
@@ -74,14 +76,27 @@ def no_choice(_: str) -> Choice | None:
     return None
 
 
+def no_decoder(_: Pointer, __: Stored) -> Oid | None:
+    """No payload is decoded: two stored forms are two values."""
+    return None
+
+
 def decide(
-    base: Pointer | None, ours: Pointer, theirs: Pointer, choose: Choose = no_choice
+    base: Pointer | None,
+    ours: Pointer,
+    theirs: Pointer,
+    choose: Choose = no_choice,
+    decode: Decode = no_decoder,
 ) -> tuple[Decision, ...]:
-    """A decision for every tensor of the three versions, in natural order."""
+    """A decision for every tensor of the three versions, in natural order.
+
+    ``decode`` gives the oid of a payload's packed array; it is asked only where both sides
+    changed a tensor that its container keeps in a form of its own (compressed chunks).
+    """
     sides = (base.by_name if base else {}, ours.by_name, theirs.by_name)
     names = sorted({name for side in sides for name in side}, key=natural_key)
     decisions: dict[str, Decision] = {
-        name: _decide(name, (base, ours, theirs), choose) for name in names
+        name: _decide(name, (base, ours, theirs), choose, decode) for name in names
     }
     while broken := _broken_views(decisions):
         for name in broken:
@@ -90,16 +105,30 @@ def decide(
     return tuple(decisions.values())
 
 
-def _decide(name: str, sides: tuple[Pointer | None, Pointer, Pointer], choose: Choose) -> Decision:
+def _decide(
+    name: str, sides: tuple[Pointer | None, Pointer, Pointer], choose: Choose, decode: Decode
+) -> Decision:
     base, ours, theirs = (side.by_name.get(name) if side else None for side in sides)
     if ours == theirs:
         return Take(name, "unchanged" if ours == base else "both", ours)
-    base_value, our_value, their_value = (_value(side, name) for side in sides)
+    taken = _one_sided(name, ours, theirs, [_value(side, name) for side in sides])
+    if taken is None and any(isinstance(e, Stored) and e.form for e in (base, ours, theirs)):
+        packed = [_packed_value(side, name, decode) for side in sides]
+        taken = _one_sided(name, ours, theirs, packed)
+    why = _why(base, ours, theirs)
+    return taken or settle(Conflict(name, base, ours, theirs, why), choose(name))
+
+
+def _one_sided(
+    name: str, ours: Entry | None, theirs: Entry | None, values: Sequence[_Value | None]
+) -> Take | None:
+    """What to take where not both sides changed the tensor, by its three values."""
+    base_value, our_value, their_value = values
     if our_value == base_value:
         return Take(name, "theirs", theirs)
     if their_value == base_value:
         return Take(name, "ours", ours)
-    return settle(Conflict(name, base, ours, theirs, _why(base, ours, theirs)), choose(name))
+    return Take(name, "both", ours) if our_value == their_value else None
 
 
 def _value(side: Pointer | None, name: str) -> _Value | None:
@@ -108,6 +137,18 @@ def _value(side: Pointer | None, name: str) -> _Value | None:
         return None
     entry = side.by_name[name]
     return entry, side.stored[entry.of].oid if isinstance(entry, Window) else None
+
+
+def _packed_value(side: Pointer | None, name: str, decode: Decode) -> _Value | None:
+    """The same, where the form in which a container keeps a tensor does not count."""
+    entry = side.by_name.get(name) if side else None
+    if side is None or not isinstance(entry, Stored) or not entry.form:
+        return _value(side, name)
+    oid = decode(side, entry)
+    if oid is None:
+        return entry, None
+    length = nbytes(entry.dtype, entry.shape)
+    return Stored(name, entry.dtype, entry.shape, oid, length), None
 
 
 def settle(conflict: Conflict, choice: Choice | None) -> Decision:

@@ -144,6 +144,25 @@ def test_another_stored_form_is_another_value() -> None:
     assert merge(pointer(BASE), pointer(packed), pointer(BASE))["w"] == Take("w", "ours", packed)
 
 
+def test_the_same_values_in_another_stored_form_are_no_change() -> None:
+    """One side compressed the file again while the other trained."""
+    packed = replace(BASE, oid=oid_of(b"deflated"), form="h5[2x3;deflate]", length=20)
+    mine = replace(OURS, oid=oid_of(b"mine"), form="h5[2x3;deflate]", length=21)
+    yours = replace(OURS, oid=oid_of(b"yours"), form="h5[2x3;shuffle;deflate]", length=19)
+    values = {packed.oid: BASE.oid, mine.oid: OURS.oid, yours.oid: OURS.oid}
+
+    def found(base: Stored, ours: Stored, theirs: Stored, known: bool = True) -> Decision:
+        sides = (pointer(base), pointer(ours), pointer(theirs))
+        decode = (lambda _, entry: values[entry.oid]) if known else (lambda _, __: None)
+        return decide(*sides, lambda _: None, decode)[0]
+
+    assert found(BASE, packed, THEIRS) == Take("w", "theirs", THEIRS)
+    assert found(BASE, THEIRS, packed) == Take("w", "ours", THEIRS)
+    assert found(BASE, mine, yours) == Take("w", "both", mine)
+    assert isinstance(found(BASE, packed, THEIRS, known=False), Conflict)
+    assert isinstance(found(BASE, mine, yours, known=False), Conflict)
+
+
 # --- views (tied weights) ---------------------------------------------------------------
 
 
