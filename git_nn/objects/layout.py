@@ -20,7 +20,7 @@ from itertools import pairwise
 
 from git_nn.errors import LayoutError
 from git_nn.objects import names
-from git_nn.objects.tensor import Shape, check_shape, contiguous_strides, is_dtype, nbytes
+from git_nn.objects.tensor import Shape, check_shape, is_dtype, nbytes
 
 MAX_TENSORS = 200_000
 MAX_EXTENTS = 2_000_000
@@ -148,7 +148,7 @@ def _check_view(view: View, payload: Payload | None) -> None:
 
 
 def _check_names(layout: Layout) -> None:
-    counts = Counter(tensor.name for tensor in (*layout.payloads, *layout.views))
+    counts = Counter([p.name for p in layout.payloads] + [v.name for v in layout.views])
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise LayoutError(f"tensor name {twice[0][:80]!r} is used twice")
@@ -173,13 +173,3 @@ def _check_checksums(layout: Layout) -> None:
         at = bisect_right(slots, checksum.start - 4)
         if at < len(slots) and slots[at] < checksum.stop:
             raise LayoutError("a checksum covers another checksum")
-
-
-def is_whole(view: View, payload: Payload) -> bool:
-    """Whether ``view`` is just another name for the whole of ``payload``."""
-    return (
-        view.dtype == payload.dtype
-        and view.offset == 0
-        and view.strides == contiguous_strides(view.shape)
-        and nbytes(view.dtype, view.shape) == payload.length
-    )
