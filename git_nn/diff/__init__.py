@@ -1,0 +1,1 @@
+"""Pure comparison of two versions of a weight file; docs/diff.md defines every number."""

@@ -1,0 +1,97 @@
+"""as_json: a ModelDiff as plain JSON values, by the schema ``git-nn diff 1`` in docs/diff.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isinf, isnan
+from typing import TYPE_CHECKING, Any
+
+from git_nn.diff.result import ModelDiff, TensorDelta
+from git_nn.objects.names import escape
+from git_nn.objects.pointer import Entry, Pointer, Window
+
+if TYPE_CHECKING:
+    from git_nn.diff.numbers import Numbers
+
+SCHEMA = "git-nn diff 1"
+
+
+def document(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The whole document around what ``file`` gives."""
+    return {"schema": SCHEMA, "files": list(files)}
+
+
+def file(diff: ModelDiff, path: str) -> dict[str, Any]:
+    """One file; the tensors stand in the order of the text form."""
+    return {
+        "path": path,
+        "old": _version(diff.old),
+        "new": _version(diff.new),
+        "counts": {"same": diff.same, **{str(kind): n for kind, n in diff.counts.items()}},
+        "container_changed": diff.container_changed,
+        "structure": list(diff.structure),
+        "notes": list(diff.notes),
+        "tensors": [_tensor(delta) for delta in diff.tensors],
+    }
+
+
+def _version(pointer: Pointer | None) -> dict[str, Any] | None:
+    if pointer is None:
+        return None
+    return {
+        "format": pointer.format,
+        "format_version": pointer.format_version,
+        "skeleton": str(pointer.skeleton),
+        "tensors": len(pointer.entries),
+    }
+
+
+def _tensor(delta: TensorDelta) -> dict[str, Any]:
+    return {
+        "kind": str(delta.kind),
+        "name": escape(delta.name),
+        "old": _entry(delta.change.old),
+        "new": _entry(delta.change.new),
+        "numbers": _numbers(delta.numbers) if delta.numbers else None,
+        "unread": delta.unread,
+    }
+
+
+def _entry(entry: Entry | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    view = escape(entry.of) if isinstance(entry, Window) else None
+    return {
+        "name": escape(entry.name),
+        "dtype": entry.dtype,
+        "shape": list(entry.shape),
+        "oid": None if isinstance(entry, Window) else str(entry.oid),
+        "view_of": view,
+    }
+
+
+def _numbers(numbers: Numbers) -> dict[str, Any]:
+    return {
+        "elements": numbers.elements,
+        "changed": numbers.changed,
+        "relative": _sum(numbers.relative),
+        "cosine": _sum(numbers.cosine),
+        "max_abs": _plain(numbers.max_abs),
+        "max_at": None if numbers.max_at is None else list(numbers.max_at),
+        "mean_abs": _sum(numbers.mean_abs),
+        "nan": list(numbers.nan),
+        "inf": list(numbers.inf),
+    }
+
+
+def _sum(value: float | None) -> float | str | None:
+    """Nine digits of a sum: the last ones depend on the order in which it was added."""
+    plain = _plain(value)
+    return float(f"{plain:.9g}") if isinstance(plain, float) else plain
+
+
+def _plain(value: float | None) -> float | str | None:
+    """JSON has no infinities and no NaN."""
+    if isinstance(value, float) and (isinf(value) or isnan(value)):
+        return str(value)
+    return value
