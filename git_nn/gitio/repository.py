@@ -136,11 +136,11 @@ class Repository:
                 _kill(children)
                 raise
             _close(children)
-            for argv, child in zip(commands, children, strict=True):
-                if child.wait():
+            statuses = [child.wait() for child in children]
+            for argv, status in zip(commands, statuses, strict=True):
+                if status:
                     errors.seek(0)
-                    text = errors.read().decode("utf-8", "replace")
-                    raise GitError(tuple(argv), child.returncode, text)
+                    raise GitError(tuple(argv), status, errors.read().decode("utf-8", "replace"))
 
     def _chain(
         self, commands: Sequence[Sequence[str]], source: IO[bytes], errors: IO[bytes]
@@ -192,7 +192,9 @@ def find(start: Path, env: Mapping[str, str]) -> Repository:
     kept = _resolved(kept, (work_tree or start).absolute())
     kept["GIT_DIR"] = os.fsdecode(git_dir)
     kept.pop("GIT_WORK_TREE", None)
-    if work_tree is not None:
+    if work_tree is None:
+        kept["GIT_IMPLICIT_WORK_TREE"] = "0"  # else git takes the folder it runs in for one
+    else:
         kept["GIT_WORK_TREE"] = str(work_tree)
     common = Path(os.fsdecode(common_dir))
     return Repository(Path(os.fsdecode(git_dir)), common, work_tree, kept, object_format)
