@@ -1,0 +1,185 @@
+"""batch: objects on their way into a local store. The contract is in store/base.py.
+
+1. From its first object to its end a batch holds gc.lock shared, so whatever it finds in
+   the store stays there; each pack it relies on is made fresh once.
+2. Frames are encoded by a few threads and written in order, so equal input gives equal
+   packs; at most AHEAD segments are in memory.
+3. After a failure the batch takes nothing more and cannot succeed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from git_nn.codec import hints, table
+from git_nn.errors import StoreError
+from git_nn.objects.oid import Oid, oid_of
+from git_nn.store import frame, system
+from git_nn.store.base import Buffer
+from git_nn.store.cut import Cutter, Segment
+from git_nn.store.failure import reported
+from git_nn.store.frame import Header, Part
+from git_nn.store.pack import PackFile
+from git_nn.store.shelf import Shelf
+from git_nn.store.staging import Staging
+
+WORKERS = min(4, os.cpu_count() or 1)
+AHEAD = WORKERS + 2
+INLINE = 64 * 1024  # encoding less than this is not worth a thread
+
+Coded = tuple[Header, Buffer]
+Lock = Callable[[], AbstractContextManager[None]]
+
+
+class LocalBatch:
+    """See store.base.Batch. ``lenders`` are the shelves of alternates."""
+
+    def __init__(self, shelf: Shelf, lenders: Sequence[Shelf], lock: Lock, target: int) -> None:
+        self._shelf = shelf
+        self._lenders = lenders
+        self._lock = lock
+        self._held = ExitStack()
+        self._begun = False
+        self._failed = False
+        self._mine: set[Oid] = set()
+        self._fresh: set[PackFile] = set()
+        self._cutter = Cutter()
+        self._waiting: deque[tuple[Future[Coded], Segment]] = deque()
+        self._pool: ThreadPoolExecutor | None = None
+        self._staging = Staging(shelf.folders, target=target)
+
+    def put(self, pieces: Iterable[Buffer], *, dtype: str = "u8") -> tuple[Oid, int]:
+        whole = blake3()
+        parts: list[Part] = []
+        # An OSError of the caller's own pieces must not look like one of the store.
+        for segment in self._cutter.cut(pieces):
+            whole.update(segment.data)
+            oid = oid_of(segment.data) if parts else Oid(whole.digest())
+            parts.append(Part(oid, len(segment.data)))
+            with self._working():
+                self._put_segment(oid, segment, dtype)
+        oid = Oid(whole.digest())
+        with self._working():
+            if not parts:
+                self._put_segment(oid, Segment(b"", None), dtype)
+            elif len(parts) > 1 and not self._known(oid):
+                self._put_list(oid, parts, dtype)
+        return oid, sum(part.length for part in parts)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        if self._failed:
+            raise StoreError("this batch has failed before and stores nothing")
+        try:
+            with reported(self._shelf.folders.root):
+                yield
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _put_segment(self, oid: Oid, segment: Segment, dtype: str) -> None:
+        if self._known(oid):
+            self._cutter.give_back(segment)
+            return
+        self._mine.add(oid)
+        if len(segment.data) < INLINE:
+            self._staging.add(*encode(oid, segment.data, dtype))
+            self._cutter.give_back(segment)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(WORKERS, "git-nn-encode")
+        self._waiting.append((self._pool.submit(encode, oid, segment.data, dtype), segment))
+        self._write_down_to(AHEAD)
+
+    def _put_list(self, oid: Oid, parts: Sequence[Part], dtype: str) -> None:
+        self._mine.add(oid)
+        body = frame.render_list(parts)
+        length = sum(part.length for part in parts)
+        hint = hints.hint_of(dtype)
+        header = Header(oid, frame.LIST, table.RAW, hint, 0, frame.NO_BASE, len(body), length)
+        self._staging.add(header, body)
+
+    def _write_down_to(self, count: int) -> None:
+        while len(self._waiting) > count:
+            future, segment = self._waiting.popleft()
+            self._staging.add(*future.result())
+            self._cutter.give_back(segment)
+
+    def _known(self, oid: Oid) -> bool:
+        """Whether the frame is in this batch, or in a store where it could be made fresh."""
+        self._begin()
+        if oid in self._mine:
+            return True
+        shelves = (self._shelf, *self._lenders)
+        return any(self._freshen(pack) for shelf in shelves for pack in shelf.holders(oid))
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._held.enter_context(self._lock())
+            self._shelf.refresh()
+            self._begun = True
+
+    def _freshen(self, pack: PackFile) -> bool:
+        if pack in self._fresh:
+            return True
+        try:
+            system.utime(pack.path)
+        except FileNotFoundError:
+            self._shelf.forget(pack)
+            return False
+        except OSError as error:
+            if error.errno != errno.EROFS:  # nobody takes anything away there
+                return False
+        self._fresh.add(pack)
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                with self._working():
+                    self._publish()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+            self._waiting.clear()
+            self._staging.drop()
+            self._held.close()
+
+    def _publish(self) -> None:
+        self._write_down_to(0)
+        for pack in self._staging.publish():
+            self._shelf.add(pack)
+
+
+def encode(oid: Oid, data: Buffer, dtype: str) -> Coded:
+    """A data frame that has been decoded again and gave the same bytes, or raw bytes."""
+    codec, body = table.encode(data, dtype)
+    if codec != table.RAW and not _decodes(codec, body, len(data), oid):
+        codec, body = table.RAW, data
+    hint = hints.hint_of(dtype)
+    header = Header(oid, frame.DATA, codec, hint, 0, frame.NO_BASE, len(body), len(data))
+    return header, body
+
+
+def _decodes(codec: int, body: Buffer, rawlen: int, oid: Oid) -> bool:
+    try:
+        return oid_of(table.decode(codec, body, rawlen)) == oid
+    except ValueError:
+        return False

@@ -1,0 +1,313 @@
+"""The store in a folder: ``<git common dir>/nn``. Specified in docs/spec-store.md.
+
+This class says what can be asked; how packs are found, written, taken away and checked
+stands in shelf.py, batch.py, sweep.py, inspection.py and adoption.py. Opening a store
+reads one small file; everything else is read when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from blake3 import blake3
+
+from git_nn.errors import DamagedObjectError, MissingObjectError
+from git_nn.objects.oid import Oid
+from git_nn.store import folders as places
+from git_nn.store import frame, lock
+from git_nn.store.base import Buffer
+from git_nn.store.batch import LocalBatch
+from git_nn.store.failure import reported
+from git_nn.store.folders import Folders
+from git_nn.store.frame import DamageError, Part
+from git_nn.store.info import Damage, PackInfo
+from git_nn.store.pack import PackFile, Stored
+from git_nn.store.shelf import Shelf
+from git_nn.store.staging import PACK_TARGET
+
+LOCK_TIMEOUT = 300.0
+_DECODERS = 2
+
+
+def open_store(root: Path, *, alternates: Sequence[Path] = ()) -> LocalStore:
+    """The store at ``root``, which need not exist yet; ``alternates`` are only read."""
+    return LocalStore(root, alternates=alternates)
+
+
+class LocalStore:
+    """A Store (see store/base.py) with what gc, fsck and clone need besides."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        alternates: Sequence[Path] = (),
+        borrowed: bool = False,
+        pack_target: int = PACK_TARGET,
+        lock_timeout: float = LOCK_TIMEOUT,
+    ) -> None:
+        self.root = root
+        self.folders = Folders(root)
+        self.shelf = Shelf(self.folders)
+        self._alternates = [LocalStore(path, borrowed=True) for path in alternates]
+        self._borrowed = borrowed
+        self._pack_target = pack_target
+        self._lock_timeout = lock_timeout
+        self._alone = False
+        with reported(root):
+            places.check_format(self.folders)
+
+    # What every store can do
+
+    def size(self, oid: Oid) -> int | None:
+        with reported(self.root):
+            for pack in self._holders(oid):
+                entry = pack.index().find(oid)
+                if entry is not None and entry.header.kind == frame.DATA:
+                    return entry.header.rawlen
+                try:
+                    parts = _parts(pack.fetch(oid))
+                except (DamageError, FileNotFoundError):
+                    continue
+                if all(self._segment_size(part.oid) == part.length for part in parts):
+                    return sum(part.length for part in parts)
+            return None
+
+    def _segment_size(self, oid: Oid) -> int | None:
+        for pack in self._holders(oid):
+            entry = pack.index().find(oid)
+            if entry is not None and entry.header.kind == frame.DATA:
+                return entry.header.rawlen
+        return None
+
+    def read(self, oid: Oid) -> Iterator[Buffer]:
+        with reported(self.root):
+            found = self._load(oid)
+            if isinstance(found, tuple):
+                yield from self._whole(oid, found)
+            else:
+                yield found
+
+    def batch(self) -> LocalBatch:
+        lenders = [store.shelf for store in self._alternates]
+        return LocalBatch(self.shelf, lenders, self._shared, self._pack_target)
+
+    # Finding frames
+
+    def _holders(self, oid: Oid) -> Iterator[PackFile]:
+        """Every pack that has the frame, wherever it is (docs/spec-store.md, section 9)."""
+        seen: list[PackFile] = []
+        for pack in self.shelf.holders(oid):
+            seen.append(pack)
+            yield pack
+        self.shelf.refresh()
+        yield from (pack for pack in self.shelf.holders(oid) if pack not in seen)
+        yield from self.shelf.trashed(oid, restore=not self._borrowed)
+        for store in self._alternates:
+            yield from store._holders(oid)
+
+    def _load(self, oid: Oid) -> Buffer | tuple[Part, ...]:
+        """The raw bytes of a data frame or the parts of a list, from the first good copy."""
+        damage: DamageError | None = None
+        for pack in self._holders(oid):
+            try:
+                stored = pack.fetch(oid)
+                if stored.header.kind == frame.LIST:
+                    return _parts(stored)
+                return frame.decode(stored.header, stored.body)
+            except FileNotFoundError:
+                self.shelf.forget(pack)
+            except DamageError as error:
+                damage = error
+        if damage is not None:
+            raise DamagedObjectError(oid.hex(), str(damage)) from damage
+        raise MissingObjectError(oid.hex())
+
+    def _load_segment(self, part: Part) -> Buffer:
+        raw = self._load(part.oid)
+        if isinstance(raw, tuple) or len(raw) != part.length:
+            raise DamagedObjectError(part.oid.hex(), "a segment is not what its list says")
+        return raw
+
+    def _whole(self, oid: Oid, parts: Sequence[Part]) -> Iterator[Buffer]:
+        """The segments; the last is given only when all together match the oid."""
+        whole = blake3()
+        for number, raw in enumerate(self._decoded_ahead(parts), 1):
+            whole.update(raw)
+            if number == len(parts) and whole.digest() != oid:
+                raise DamagedObjectError(oid.hex(), "its segments do not make up the object")
+            yield raw
+
+    def _decoded_ahead(self, parts: Sequence[Part]) -> Iterator[Buffer]:
+        pool = ThreadPoolExecutor(_DECODERS, "git-nn-decode")
+        waiting: deque[Future[Buffer]] = deque()
+        try:
+            for part in parts:
+                waiting.append(pool.submit(self._load_segment, part))
+                if len(waiting) > _DECODERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    # What fsck and gc ask
+
+    def packs(self) -> Iterator[PackInfo]:
+        """Every pack, with all its frames; a list that cannot be read has no parts."""
+        from git_nn.store import info
+
+        with reported(self.root):
+            self.shelf.refresh()
+            for pack in self.shelf.packs():
+                found = info.describe(pack)
+                if found is not None:
+                    yield found
+
+    def parts(self, oid: Oid) -> list[Oid]:
+        """The segments of an object; the object itself where it is a single one."""
+        with reported(self.root):
+            damage: DamageError | None = None
+            for pack in self._holders(oid):
+                entry = pack.index().find(oid)
+                if entry is not None and entry.header.kind == frame.DATA:
+                    return [oid]
+                try:
+                    return [part.oid for part in _parts(pack.fetch(oid))]
+                except DamageError as error:
+                    damage = error
+                except FileNotFoundError:
+                    self.shelf.forget(pack)
+            if damage is not None:
+                raise DamagedObjectError(oid.hex(), str(damage)) from damage
+            raise MissingObjectError(oid.hex())
+
+    def missing(self, oids: Iterable[Oid]) -> list[Oid]:
+        """Those of ``oids`` of which the frame, a segment or a base is not here, in order."""
+        from git_nn.store import inspection
+
+        with reported(self.root):
+            self.shelf.refresh()
+            return inspection.missing(self._holders, oids)
+
+    def verify_pack(self, name: str) -> list[Damage]:
+        """Everything that is wrong with a pack and its index; decodes every frame."""
+        from git_nn.store import inspection
+
+        with reported(self.root):
+            return inspection.verify(self.folders, name, self.read)
+
+    def unindexed(self) -> list[str]:
+        """Names of packs whose index is missing or damaged."""
+        from git_nn.store import inspection
+
+        with reported(self.root):
+            return inspection.unindexed(self.folders)
+
+    def rebuild_index(self, name: str) -> None:
+        """Write the index of a pack anew, from a scan of the pack."""
+        from git_nn.store import inspection
+
+        with reported(self.root):
+            inspection.rebuild_index(self.folders, name)
+            self.shelf.reload(name)
+
+    # Locks
+
+    def _shared(self) -> AbstractContextManager[None]:
+        if self._alone:
+            return nullcontext()
+        return lock.held(self.folders, exclusive=False, timeout=self._lock_timeout)
+
+    @contextmanager
+    def exclusive(self, *, timeout: float | None = None) -> Iterator[None]:
+        """Alone with the store: no batch of any process is under way. Nests."""
+        if self._alone:
+            yield
+            return
+        limit = self._lock_timeout if timeout is None else timeout
+        with lock.held(self.folders, exclusive=True, timeout=limit):
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+
+    # Taking away
+
+    def retire(self, name: str) -> None:
+        """Move a pack to the trash; only inside ``exclusive``."""
+        from git_nn.store import sweep
+
+        if not self._alone:
+            raise RuntimeError("retire needs the exclusive lock")
+        with reported(self.root):
+            sweep.retire(self.folders, name)
+            self.shelf.refresh()
+
+    def rewrite(self, keep: Collection[Oid], packs: Iterable[str]) -> list[str]:
+        """Copy the frames ``keep`` of ``packs`` to new packs; their names. Retires nothing.
+
+        DamagedObjectError, and no new pack, where a frame to keep cannot be copied.
+        """
+        from git_nn.store import sweep
+
+        with self._shared(), reported(self.root):
+            new = sweep.rewrite(self.folders, self._pack_target, keep, packs)
+            self.shelf.refresh()
+            return new
+
+    def quarantine(self, name: str) -> list[str]:
+        """Copy the readable frames of a pack to new packs, move it to bad/; the new names.
+
+        Where they make up just the pack that it should have been, that takes its place.
+        """
+        from git_nn.store import sweep
+
+        with self.exclusive(), reported(self.root):
+            new = sweep.quarantine(self.folders, self._pack_target, name)
+            self.shelf.reload(name)
+            return new
+
+    def empty_trash(self, older_than_seconds: float) -> list[str]:
+        """Delete what has been in the trash for longer; the names of the packs."""
+        from git_nn.store import sweep
+
+        with self.exclusive(), reported(self.root):
+            return sweep.empty_trash(self.folders, older_than_seconds)
+
+    def clean_tmp(self, older_than_seconds: float) -> list[str]:
+        """Remove folders of writers that are dead, and older; their names."""
+        from git_nn.store import sweep
+
+        with reported(self.root):
+            return sweep.clean_tmp(self.folders, older_than_seconds)
+
+    def remove_stray_indexes(self) -> list[str]:
+        """Remove indexes whose pack is gone; their names."""
+        from git_nn.store import sweep
+
+        with self.exclusive(), reported(self.root):
+            return sweep.remove_stray_indexes(self.folders)
+
+    def adopt_packs(self, other: LocalStore, oids: Iterable[Oid]) -> list[Oid]:
+        """Bring the packs of ``other`` that hold ``oids`` here; those still missing after."""
+        from git_nn.store import adoption
+
+        wanted = list(oids)
+        with self._shared(), reported(self.root):
+            adoption.adopt(self.folders, other.shelf, self.missing(wanted))
+            self.shelf.refresh()
+        return self.missing(wanted)
+
+
+def _parts(stored: Stored) -> tuple[Part, ...]:
+    """The parts of a list frame; DamageError for any other."""
+    stored.check()
+    if stored.header.kind != frame.LIST:
+        raise DamageError("a frame is not the list that it should be")
+    return frame.parse_list(stored.header, stored.body)
