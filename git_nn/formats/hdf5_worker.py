@@ -46,7 +46,8 @@ class Content:
             view[done : done + len(piece)] = piece
             done += len(piece)
             self._at += len(piece)
-        return done
+        view[done:] = bytes(len(view) - done)  # beyond the end are zeros, as from HDF5's own driver
+        return len(view)
 
     def _page(self, number: int) -> bytes:
         page = self._pages.pop(number, None)
