@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +73,45 @@ def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
     """
     shutil.copyfile(ours, out)
     replaced = sorted(plan.replaced)
-    sources = [BytesSource(plan.replaced[name]) for name in replaced]
+    sources = [_Replaced(plan.replaced, name) for name in replaced]
     args = [
         [os.fsencode(path.absolute()) for path in (ours, theirs, out)],
         sorted(plan.removed),
         sorted(plan.from_theirs),
-        [[name, source.size] for name, source in zip(replaced, sources, strict=True)],
+        replaced,
     ]
     size = ours.stat().st_size + theirs.stat().st_size
     limits = _limits(size, memory=_MEMORY + 8 * size, writes=True)
     try:
         hdf5_process.call("compose", args, sources, limits)
-    except LayoutError as error:
+    except BaseException as error:
         out.unlink(missing_ok=True)
-        raise MergeError(f"the HDF5 files cannot be merged: {error}") from error
+        if isinstance(error, LayoutError):
+            raise MergeError(f"the HDF5 files cannot be merged: {error}") from error
+        raise
+
+
+@dataclass
+class _Replaced:
+    """The new bytes of one tensor behind 8 bytes of their length, loaded when they are asked for.
+
+    They are let go with the last byte, so that one tensor at a time is in memory.
+    """
+
+    tensors: Mapping[str, bytes]
+    name: str
+    size: int = 0
+    _content: BytesSource | None = None
+
+    def read(self, offset: int, length: int) -> bytes:
+        if self._content is None:
+            data = self.tensors[self.name]
+            self._content = BytesSource(len(data).to_bytes(8, "little") + data)
+            self.size = self._content.size
+        piece = self._content.read(offset, length)
+        if offset + length == self.size:
+            self._content = None
+        return piece
 
 
 def _limits(size: int, *, memory: int = _MEMORY, writes: bool = False) -> Limits:

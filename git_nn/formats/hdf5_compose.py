@@ -19,7 +19,6 @@ from h5py import h5d, h5s
 from git_nn.errors import MergeError
 from git_nn.formats import hdf5_keras
 from git_nn.formats.hdf5_links import child, ensure_groups, find, shown
-from git_nn.objects.names import escape
 
 PIECE = 4 * 1024 * 1024
 
@@ -30,12 +29,13 @@ def compose(
     paths: list[bytes],
     removed: list[str],
     from_theirs: list[str],
-    replaced: list[Any],
+    replaced: list[str],
     fetch: Fetch,
 ) -> None:
     """Change the file at the last of ``paths``, a copy of ours; the others are ours and theirs.
 
-    ``replaced`` is [name, size] for each tensor whose bytes are the source with its number.
+    The new bytes of a tensor in ``replaced``, after 8 bytes of their length, are the source
+    with its number.
     """
     ours_path, theirs_path, out_path = paths
     with (
@@ -47,8 +47,8 @@ def compose(
             _delete(out, theirs, _path(name))
         for name in from_theirs:
             _copy(theirs, out, _path(name))
-        for index, (name, size) in enumerate(replaced):
-            _write(out, name, _gather(fetch, index, size))
+        for index, name in enumerate(replaced):
+            _write(theirs, out, _path(name), _gather(fetch, index))
         hdf5_keras.reconcile(ours, theirs, out)
 
 
@@ -91,18 +91,29 @@ def _copy(theirs: h5py.File, out: h5py.File, path: bytes) -> None:
     theirs.copy(dataset, parent, name=name)
 
 
-def _gather(fetch: Fetch, index: int, size: int) -> bytes:
-    return b"".join(
-        fetch(index, start, min(PIECE, size - start)) for start in range(0, size, PIECE)
-    )
+def _gather(fetch: Fetch, index: int) -> bytes:
+    end = 8 + int.from_bytes(fetch(index, 0, 8), "little")
+    starts = range(8, end, PIECE)
+    return b"".join(fetch(index, start, min(PIECE, end - start)) for start in starts)
 
 
-def _write(file: h5py.File, name: str, data: bytes) -> None:
-    """Packed C-order bytes into a dataset, with no conversion of any kind."""
-    dataset = _dataset(file, _path(name))
+def _write(theirs: h5py.File, out: h5py.File, path: bytes, data: bytes) -> None:
+    """Packed C-order bytes into a dataset, with no conversion of any kind.
+
+    Where ours has no dataset that they fit, theirs is copied first.
+    """
+    if not _fits(find(out, path), data) and _fits(find(theirs, path), data):
+        _copy(theirs, out, path)
+    dataset = _dataset(out, path)
+    if not _fits(dataset, data):
+        raise MergeError(f"the merged tensor {shown(path)} has another size than either side's")
     kind = dataset.id.get_type()
-    size = kind.get_size()
-    if len(data) != size * prod(dataset.shape):
-        raise MergeError(f"the merged tensor {escape(name)[:200]} has another size")
-    array = np.frombuffer(data, dtype=f"V{size}").reshape(dataset.shape)
+    array = np.frombuffer(data, dtype=f"V{kind.get_size()}").reshape(dataset.shape)
     dataset.id.write(h5s.ALL, h5s.ALL, array, kind)
+
+
+def _fits(dataset: Any, data: bytes) -> bool:
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        return False
+    size: int = dataset.id.get_type().get_size()
+    return bool(len(data) == size * prod(dataset.shape))

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from git_nn.errors import MergeError
+from git_nn.errors import MergeError, MissingObjectError
 from git_nn.formats import hdf5
 from git_nn.formats.base import Plan
 from tests.support.keras_file import (
@@ -130,6 +130,49 @@ def test_new_values_of_another_size_are_refused(sides: Sides) -> None:
     with pytest.raises(MergeError, match="another size"):
         sides.compose(data, data, Plan(replaced={tensor_path("dense", "bias"): b"1234"}))
     assert not (sides.folder / "out.h5").exists()
+
+
+def test_new_values_in_the_shape_that_theirs_has_take_their_dataset(sides: Sides) -> None:
+    mine, wide = dense_layers(1, 4, 5, 3), dense_layers(2, 4, 8, 3)
+    merged = tuned(wide, 3)
+    plan = Plan(replaced={
+        tensor_path(layer.name, name): array.tobytes()
+        for layer in merged for name, array in layer.weights.items()
+    })  # fmt: skip
+    expect(sides.compose(keras_file(mine), keras_file(wide), plan), merged)
+
+
+def test_new_values_are_asked_for_one_tensor_at_a_time(sides: Sides) -> None:
+    asked = []
+
+    class Counted(dict[str, bytes]):
+        def __getitem__(self, name: str) -> bytes:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    data = h5(sides.folder, lambda file: [file.create_dataset(n, data=np.zeros(3)) for n in "abc"])
+    new = Counted({name: np.full(3, ord(name), "f8").tobytes() for name in "abc"})
+    out = sides.compose(data, data, Plan(replaced=new))
+    assert asked == ["a", "b", "c"]
+    assert {name: array.tobytes() for name, array in arrays(out).items()} == dict(new.items())
+
+
+def test_a_tensor_that_cannot_be_had_leaves_no_file(sides: Sides) -> None:
+    class Gone(dict[str, bytes]):
+        def __getitem__(self, name: str) -> bytes:
+            raise MissingObjectError("0" * 64)
+
+    data = h5(sides.folder, lambda file: file.create_dataset("a", data=np.zeros(3)))
+    with pytest.raises(MissingObjectError):
+        sides.compose(data, data, Plan(replaced=Gone(a=b"")))
+    assert not (sides.folder / "out.h5").exists()
+    sides.compose(data, data, Plan(replaced={"a": bytes(24)}))
+
+
+def test_a_large_tensor_is_written_whole(sides: Sides) -> None:
+    new = np.random.default_rng(1).random(1_300_000).tobytes()
+    data = h5(sides.folder, lambda file: file.create_dataset("a", data=np.zeros(1_300_000)))
+    assert arrays(sides.compose(data, data, Plan(replaced={"a": new})))["a"].tobytes() == new
 
 
 def test_a_layer_that_theirs_added_comes_with_their_configuration(sides: Sides) -> None:
