@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 SCHEMA = "git-nn diff 1"
 
 
-def document(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The whole document around what ``file`` gives."""
-    return {"schema": SCHEMA, "files": list(files)}
+def document(
+    files: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]] = ()
+) -> dict[str, Any]:
+    """The whole document around what ``file`` gives, and files that cannot be compared."""
+    return {"schema": SCHEMA, "files": list(files), "problems": list(problems)}
 
 
 def file(diff: ModelDiff, path: str) -> dict[str, Any]:
