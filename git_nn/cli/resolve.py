@@ -1,0 +1,145 @@
+"""``git nn resolve``: settle the tensors that a merge left in conflict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import click
+
+from git_nn import resolve
+from git_nn.combine import with_neighbours
+from git_nn.drivers.open import open_repository, store_of
+from git_nn.errors import UsageError
+from git_nn.gitio.repository import Repository
+from git_nn.merge.decide import Side
+from git_nn.merge.report import lines, plural, summary
+from git_nn.merge.rules import Choice, parse
+from git_nn.resolve import Settled, Unmergeable, Unsettled, shown
+from git_nn.store.local import LocalStore
+
+
+@click.command("resolve")
+@click.option("--ours", is_flag=True, help="Keep our tensors.")
+@click.option("--theirs", is_flag=True, help="Take theirs.")
+@click.option("--base", is_flag=True, help="Go back to those that both started from.")
+@click.option("--strategy", metavar="S", help="Compute them: 'mean', 'mean:weight=0.3', ...")
+@click.option("--list", "only_list", is_flag=True, help="Show what is open, change nothing.")
+@click.option("--path", "paths", metavar="FILE", multiple=True, help="Only in this file.")
+@click.argument("patterns", nargs=-1, metavar="[TENSOR-PATTERN]...")
+def command(  # noqa: PLR0913 - click passes each option
+    *,
+    ours: bool,
+    theirs: bool,
+    base: bool,
+    strategy: str | None,
+    only_list: bool,
+    paths: tuple[str, ...],
+    patterns: tuple[str, ...],
+) -> int:
+    """Settle the tensors that a merge left in conflict, all or those whose names match.
+
+    Without an option it lists them. A file in which nothing is open any more is staged;
+    then go on with 'git commit', 'git merge --continue', 'git rebase --continue' ...
+    """
+    repo = open_repository()
+    store = store_of(repo)
+    how = _how({"ours": ours, "theirs": theirs, "base": base}, strategy)
+    override = os.environ.get("GIT_NN_MERGE")
+    files = resolve.unsettled(repo, store, override, [_inside(repo, path) for path in paths])
+    if not files:
+        click.echo("no model is in conflict")
+    if how is None or only_list:
+        _list(files)
+        return 0
+    _check(files, patterns)
+    return max([_settle(repo, store, file, how, patterns) for file in files], default=0)
+
+
+def _how(sides: dict[Side, bool], strategy: str | None) -> Side | Choice | None:
+    """The one thing asked for; None where nothing is."""
+    asked: list[Side | Choice] = [side for side, given in sides.items() if given]
+    if strategy is not None:
+        choice = parse(strategy, "--strategy")
+        if choice is None:
+            raise UsageError("--strategy conflict settles nothing", hint="run 'git nn resolve'")
+        asked.append(choice)
+    if len(asked) > 1:
+        raise UsageError("--ours, --theirs, --base and --strategy exclude each other")
+    return asked[0] if asked else None
+
+
+def _inside(repo: Repository, path: str) -> bytes:
+    """A path as typed -> relative to the top of the work tree."""
+    full = Path(os.path.realpath(Path(path).parent)) / Path(path).name
+    return os.fsencode(os.path.relpath(full, os.path.realpath(repo.top)))
+
+
+def _list(files: Sequence[Unsettled | Unmergeable]) -> None:
+    for file in files:
+        if isinstance(file, Unmergeable):
+            click.echo(f"{shown(file.path)}: {file.why}")
+        elif file.whole:
+            click.echo(f"{shown(file.path)}: the file as a whole conflicts: {file.whole}")
+        elif file.open:
+            count = len(file.open)
+            click.echo(f"{shown(file.path)}: {count} {plural(count)} in conflict")
+            for line in lines(file.open, count):
+                click.echo(f"  {line}")
+        else:
+            click.echo(f"{shown(file.path)}: no tensor is in conflict, any option finishes it")
+    if any(isinstance(file, Unsettled) for file in files):
+        click.echo(
+            "to settle: git nn resolve --ours | --theirs | --base | --strategy S "
+            "[TENSOR-PATTERN ...]"
+        )
+
+
+def _check(files: Sequence[Unsettled | Unmergeable], patterns: Sequence[str]) -> None:
+    """Raise UsageError where a pattern matches nothing that is open: it may be misspelt."""
+    names = [c.name for file in files if isinstance(file, Unsettled) for c in file.open]
+    for pattern in patterns if files else ():
+        if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
+            raise UsageError(
+                f"no tensor in conflict matches {pattern!r}",
+                hint="run 'git nn resolve --list'; to name a file use --path",
+            )
+
+
+def _settle(
+    repo: Repository,
+    store: LocalStore,
+    file: Unsettled | Unmergeable,
+    how: Side | Choice,
+    patterns: Sequence[str],
+) -> int:
+    if isinstance(file, Unmergeable):
+        click.echo(f"{shown(file.path)}: {file.why}", err=True)
+        return 1
+
+    def work() -> Settled:
+        settled = resolve.settle_tensors(file, how, patterns, store, repo.nn_dir / "tmp")
+        resolve.finish(repo, store, settled.file)
+        return settled
+
+    settled = with_neighbours(repo, store, file.sides, work)
+    return _tell(settled)
+
+
+def _tell(settled: Settled) -> int:
+    """Say what was done; 1 where a tensor that was asked for is still open."""
+    file, name = settled.file, shown(settled.file.path)
+    if settled.decisions:
+        click.echo(f"{name}: {summary(settled.decisions)}")
+    for note in settled.notes:
+        click.echo(f"{name}: {note}")
+    if file.is_settled:
+        click.echo(f"{name}: settled and staged")
+        return 0
+    count = len(file.open)
+    click.echo(f"{name}: {count} {plural(count)} still in conflict")
+    for line in lines(file.open):
+        click.echo(f"  {line}")
+    return 1 if any(conflict.name in settled.refused for conflict in file.open) else 0

@@ -1,0 +1,197 @@
+"""combine: three versions of a model -> the merged one, tensor by tensor.
+
+``merge.decide`` says what becomes of each tensor; here that is done with the store.
+
+1. A tensor that one side changed is taken by its content id: nothing is read or copied.
+2. Where both changed it and a strategy is chosen, the tensors are read, computed a block
+   at a time, and stored before a pointer names the result.
+3. A conflict leaves our tensor in a model that is whole. Where no file can hold the result
+   the file as a whole is a conflict and ours stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from git_nn.adopt import adopt
+from git_nn.assemble import Decoder, Sides, Wanted, assemble, seat
+from git_nn.errors import MergeError, MissingObjectError
+from git_nn.gitio.attributes import lookup
+from git_nn.gitio.config import load
+from git_nn.gitio.repository import Repository
+from git_nn.merge.decide import Combine, Conflict, Decision, decide, outcome
+from git_nn.merge.rules import ATTRIBUTE, Choice, Rules, rules
+from git_nn.merge.strategies import table as strategies
+from git_nn.model import open_pointer
+from git_nn.objects.names import escape
+from git_nn.objects.pointer import Pointer, Stored
+from git_nn.store.base import Batch, Buffer, Store
+from git_nn.store.local import LocalStore
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merge as data. ``pointer`` is of a whole model, with ours where there is a conflict.
+
+    ``whole`` says why the file as a whole is a conflict; then ``pointer`` is ours.
+    """
+
+    pointer: Pointer
+    decisions: tuple[Decision, ...] = ()
+    whole: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        return tuple(d for d in self.decisions if isinstance(d, Conflict))
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.whole and not self.conflicts
+
+
+def rules_for(repo: Repository, path: bytes, override: str | None) -> Rules:
+    """What the person chose for ``path``; ``override`` is the value of GIT_NN_MERGE."""
+    attribute = lookup(repo, [path], [ATTRIBUTE])[path].get(ATTRIBUTE)
+    where = escape(path.decode("utf-8", "surrogateescape"))
+    return rules(attribute, load(repo).section("nn.merge"), override, where)
+
+
+def merge(sides: Sides, chosen: Rules, store: Store, scratch: Path) -> Merged:
+    """Merge ``sides``; ``scratch`` is a folder with room for whole files."""
+    ours, theirs, base = sides.ours, sides.theirs, sides.base
+    if theirs in (ours, base):
+        return Merged(ours)
+    if ours == base:
+        return Merged(theirs)
+    if why := _incomparable(sides):
+        return _whole(sides, chosen.default, why)
+    decisions = decide(base, ours, theirs, chosen.choose, Decoder(store))
+    made = carry_out(decisions, sides, store)
+    try:
+        pointer, notes = assemble(sides, made.wanted, store, scratch)
+    except MergeError as error:
+        return Merged(ours, made.decisions, whole=error.message)
+    return Merged(pointer, made.decisions, notes=(*made.notes, *notes))
+
+
+def merge_in(repo: Repository, store: LocalStore, sides: Sides, chosen: Rules) -> Merged:
+    """Merge in ``repo``, whose store may have to fetch from its neighbours first."""
+    return with_neighbours(
+        repo, store, sides, lambda: merge(sides, chosen, store, repo.nn_dir / "tmp")
+    )
+
+
+def with_neighbours(
+    repo: Repository, store: LocalStore, sides: Sides, work: Callable[[], Result]
+) -> Result:
+    """Do ``work``; where an object is missing, adopt it from a store on this machine first."""
+    try:
+        return work()
+    except MissingObjectError:
+        adopt(repo, store, [side for side in (sides.base, sides.ours, sides.theirs) if side])
+        return work()
+
+
+def _incomparable(sides: Sides) -> str:
+    """Why these cannot be merged tensor by tensor; empty where they can."""
+    ours, theirs = sides.ours, sides.theirs
+    if ours.format != theirs.format:
+        return f"ours is a {ours.format} file and theirs a {theirs.format} file"
+    if not ours.entries and not theirs.entries:
+        return "both sides changed it, and git-nn sees no tensors in it"
+    return ""
+
+
+def _whole(sides: Sides, default: Choice | None, why: str) -> Merged:
+    side = strategies.by_name(default.strategy).side if default else None
+    if side is None:
+        return Merged(sides.ours, whole=why)
+    return Merged(sides.of(side) or sides.ours, notes=(f"{why}; {side} is taken whole",))
+
+
+def virtual(sides: Sides, merged: Merged, store: Store) -> Pointer:
+    """The merge of two merge bases: what is unsettled has the value that both started from."""
+    fallback = sides.base or sides.ours
+    if merged.is_clean or sides.base is None:
+        return merged.pointer
+    wanted = dict(merged.pointer.by_name)
+    for conflict in merged.conflicts:
+        wanted.pop(conflict.name, None)
+        if conflict.base is not None:
+            wanted[conflict.name] = conflict.base
+    found = None if merged.whole else seat(sides, wanted, store, merged.pointer)
+    return found or fallback
+
+
+# --- computing --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Decisions after computing, the tensors of the result, and what is worth telling."""
+
+    decisions: tuple[Decision, ...]
+    wanted: Wanted
+    notes: tuple[str, ...]
+
+
+def carry_out(decisions: Sequence[Decision], sides: Sides, store: Store) -> Made:
+    """Compute every Combine; one whose stored form cannot be decoded becomes a conflict."""
+    done = list(decisions)
+    wanted = {d.name: entry for d in decisions if (entry := outcome(d)) is not None}
+    notes: list[str] = []
+    if any(isinstance(decision, Combine) for decision in decisions):
+        with store.batch() as batch:
+            for i, decision in enumerate(decisions):
+                if isinstance(decision, Combine):
+                    done[i], entry, strange = _combine(decision, sides, store, batch)
+                    wanted[decision.name] = entry
+                    notes += [_warning(decision, strange)] if strange else []
+    return Made(tuple(done), wanted, tuple(notes))
+
+
+def _warning(decision: Combine, strange: int) -> str:
+    name, strategy = escape(decision.name), decision.choice.strategy
+    return f"tensor {name}: {strategy} gave NaN or infinity for {strange} of its values"
+
+
+def _combine(
+    decision: Combine, sides: Sides, store: Store, batch: Batch
+) -> tuple[Decision, Stored, int]:
+    """The decision, the tensor that it gives, and how many computed values are not finite."""
+    from git_nn.merge.arithmetic import blocks, merge_block
+
+    name, base, ours, theirs = decision.name, decision.base, decision.ours, decision.theirs
+    versions = [(sides.ours, ours), (sides.theirs, theirs)]
+    if base is not None and sides.base is not None:
+        versions.append((sides.base, base))
+    contents = [_packed(side, entry, store) for side, entry in versions]
+    readable = [content for content in contents if content is not None]
+    if len(readable) < len(contents):
+        why = f"changed on both sides; the form {ours.form} cannot be decoded"
+        return Conflict(name, base, ours, theirs, why), ours, 0
+    strange = 0
+
+    def merged() -> Iterator[bytes]:
+        nonlocal strange
+        for a, b, *o in zip(*map(blocks, readable), strict=True):
+            data, count = merge_block(decision.choice, ours.dtype, o[0] if o else None, a, b)
+            strange += count
+            yield data
+
+    oid, length = batch.put(merged(), dtype=ours.dtype)
+    return decision, Stored(name, ours.dtype, ours.shape, oid, length), strange
+
+
+def _packed(side: Pointer, entry: Stored, store: Store) -> Iterable[Buffer] | None:
+    """The packed array in pieces; None where the stored form cannot be decoded."""
+    if not entry.form:
+        return store.read(entry.oid)
+    data = open_pointer(side, store).read(entry.name)
+    return None if data is None else [data]

@@ -1,0 +1,193 @@
+"""The merge driver: ``python -m git_nn.drivers.merge %O %A %B %L %P``.
+
+Git hands over three files with the text of pointers, in the top folder of the work tree,
+takes the result from %A, and takes exit status 0 as merged and 1 as a conflict.
+
+1. It never prompts, and prints only on stderr.
+2. %A is replaced whole or left as it is: whatever goes wrong is a conflict in which ours
+   stays, never a broken file.
+3. %L above 7 is the merge of two merge bases: no person will see it, so what is unsettled
+   takes the value that both started from, silently.
+4. 'git merge -X ours' is not told to drivers; what to do comes from the attribute
+   nn-merge, the configuration and GIT_NN_MERGE.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_nn.errors import GitNNError, MergeError
+
+if TYPE_CHECKING:
+    from git_nn.assemble import Sides
+    from git_nn.combine import Merged
+    from git_nn.conflicts import Blobs
+    from git_nn.gitio.repository import Repository
+    from git_nn.objects.pointer import Pointer
+    from git_nn.store.local import LocalStore
+
+TOP_LEVEL = 7
+MERGED, CONFLICT = 0, 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Merge; the exit status is Git's."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 5:
+        _say("usage: python -m git_nn.drivers.merge %O %A %B %L %P")
+        return CONFLICT
+    *files, level, path = arguments
+    try:
+        return _merge([Path(name) for name in files], int(level), os.fsencode(path))
+    except GitNNError as error:
+        _say(f"{_shown(path)}: not merged, ours is kept: {error}")
+    except OSError as error:
+        _say(f"{_shown(path)}: not merged, ours is kept: {error.strerror or error}")
+    except Exception:  # noqa: BLE001 - a bug of ours must be a conflict, never a broken file
+        from git_nn.drivers.bug_log import report_bug
+
+        report_bug()
+        _say(f"{_shown(path)}: not merged, ours is kept")
+    return CONFLICT
+
+
+def _merge(files: list[Path], level: int, path: bytes) -> int:
+    from git_nn import conflicts
+    from git_nn.drivers.open import open_repository, store_of
+    from git_nn.resolve import Version, record_of, unsettled_of
+
+    repo = open_repository()
+    store = store_of(repo)
+    if level > TOP_LEVEL:
+        return _merge_bases(repo, store, files, path)
+    conflicts.drop(repo, path)
+    sides, merged = _merged(repo, store, files, path)
+    # The record first: without it the settled tensors of a conflict would be computed again.
+    if not merged.is_clean:
+        blobs = _blobs(repo, files, sides)
+        file = unsettled_of(Version(path, blobs, sides), merged)
+        conflicts.save(repo, record_of(repo, store, file))
+    _replace(files[1], merged.pointer)
+    _report(repo, path, merged)
+    return MERGED if merged.is_clean else CONFLICT
+
+
+def _merged(
+    repo: Repository, store: LocalStore, files: list[Path], path: bytes
+) -> tuple[Sides, Merged]:
+    from git_nn.combine import merge_in, rules_for
+
+    sides = _sides(files, store)
+    chosen = rules_for(repo, path, os.environ.get("GIT_NN_MERGE"))
+    return sides, merge_in(repo, store, sides, chosen)
+
+
+def _merge_bases(repo: Repository, store: LocalStore, files: list[Path], path: bytes) -> int:
+    from git_nn.combine import virtual
+
+    sides, merged = _merged(repo, store, files, path)
+    _replace(files[1], virtual(sides, merged, store))
+    return MERGED
+
+
+def _sides(files: list[Path], store: LocalStore) -> Sides:
+    from git_nn.assemble import Sides
+
+    base, ours, theirs = (_version(file, store) for file in files)
+    if ours is None or theirs is None:
+        empty = "ours" if ours is None else "theirs"
+        raise MergeError(
+            f"{empty} is an empty file", hint="run 'git checkout --ours' or '--theirs' on it"
+        )
+    return Sides(base, ours, theirs)
+
+
+def _version(file: Path, store: LocalStore) -> Pointer | None:
+    """A version as a pointer; None where it is empty, as the base of a file added twice is.
+
+    Git hands over weights instead where they were committed without the filter.
+    """
+    from git_nn.clean import clean
+    from git_nn.formats.base import FileSource
+    from git_nn.objects.pointer import looks_like_pointer, parse
+
+    with file.open("rb") as content:
+        source = FileSource.of(content.fileno())
+        if not source.size:
+            return None
+        if looks_like_pointer(source.read(0, min(source.size, 4096))):
+            return parse(content.read())
+        pointer = clean(source, store).pointer
+    if not pointer.entries:
+        raise MergeError(
+            "one side is neither a git-nn pointer nor a weight file",
+            hint="run 'git checkout --ours' or '--theirs' on it",
+        )
+    return pointer
+
+
+def _replace(file: Path, pointer: Pointer) -> None:
+    from git_nn.objects.pointer import render
+
+    fd, name = tempfile.mkstemp(dir=file.parent, prefix=".merge_nn_")
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(render(pointer))
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _blobs(repo: Repository, files: list[Path], sides: Sides) -> Blobs:
+    """Git's names of the three versions, as they will stand in the index."""
+    names = [str(file.absolute()) for file in files]
+    base, ours, theirs = repo.git("hash-object", "--no-filters", "--", *names).decode().split()
+    return base if sides.base is not None else None, ours, theirs
+
+
+def _report(repo: Repository, path: bytes, merged: Merged) -> None:
+    """One short block: what was merged, what conflicts, what to do next."""
+    from git_nn.merge.report import lines, plural, summary
+
+    name = _shown(os.fsdecode(path))
+    count = len(merged.conflicts)
+    if merged.whole:
+        _say(f"{name}: the file as a whole conflicts, ours is kept: {merged.whole}")
+    elif count:
+        _say(
+            f"{name}: {summary(merged.decisions)}; {count} {plural(count)} in conflict, ours kept:"
+        )
+        for line in lines(merged.conflicts):
+            _say(f"  {line}", prefix="")
+    else:
+        _say(f"{name}: {summary(merged.decisions)}")
+    for note in merged.notes:
+        _say(f"  {note}", prefix="")
+    if not merged.is_clean:
+        _advise(repo)
+
+
+def _advise(repo: Repository) -> None:
+    command = "git nn resolve --ours | --theirs | --base | --strategy mean [TENSOR-PATTERN ...]"
+    _say(f"  to settle: {command}", prefix="")
+    if any((repo.git_dir / name).exists() for name in ("rebase-merge", "rebase-apply")):
+        _say("  (in a rebase, ours is what you rebase onto and theirs your commit)", prefix="")
+
+
+def _shown(path: str) -> str:
+    from git_nn.objects.names import escape
+
+    return escape(os.fsencode(path).decode("utf-8", "surrogateescape"))
+
+
+def _say(text: str, prefix: str = "git-nn: ") -> None:
+    print(f"{prefix}{text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
