@@ -1,0 +1,212 @@
+"""reach: every object of the store that something in Git, or a merge under way, needs.
+
+Pointers are found by reading every blob that Git itself keeps (see gitio/revisions.py), at
+whatever path it stands. From a pointer follow its tensors, its skeleton, and the blobs
+that the skeleton names; so skeletons are read from the store.
+
+1. A pointer that is no valid one (a text merge left markers in it, a hand changed it)
+   protects whatever it mentions: nobody may lose the weights that such a text names.
+2. What cannot be known is said, never guessed: where a blob, a skeleton or a pointer of
+   a newer version cannot be read, ``complete`` is false and nothing may be swept.
+3. Memory grows with the distinct objects, not with pointers times tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from git_nn.errors import (
+    DamagedObjectError,
+    MissingObjectError,
+    PointerError,
+    PointerVersionError,
+)
+from git_nn.gitio import revisions
+from git_nn.gitio.objects import Reader, open_reader
+from git_nn.gitio.repository import Repository
+from git_nn.objects import pointer as pointers
+from git_nn.objects import skeleton as skeletons
+from git_nn.objects.names import escape
+from git_nn.objects.oid import Oid
+from git_nn.objects.pointer import Pointer, looks_like_pointer
+from git_nn.store.base import Store, read_bytes
+
+MIN_SIZE = 80  # no pointer is shorter: its second line alone is longer
+_MENTIONED = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_SKELETON = re.compile(rb"^skeleton ([0-9a-f]{64}) ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """A pointer: the Git blob that holds it, and a path at which it stands."""
+
+    blob: str
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something reachable that cannot be understood; ``blocks`` where objects may hide in it."""
+
+    pointed: Pointed
+    why: str
+    blocks: bool
+
+
+@dataclass(slots=True)
+class Needs:
+    """What is needed. ``objects`` has for each oid the first pointer that needs it."""
+
+    pointers: list[Pointed] = field(default_factory=list)
+    objects: dict[Oid, int] = field(default_factory=dict)
+    mentioned: set[Oid] = field(default_factory=set)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    _seen: set[bytes] = field(default_factory=set)
+    _skeletons: dict[Oid, bool] = field(default_factory=dict)  # whether it could be read
+    _retried: frozenset[Pointed] = frozenset()
+
+    @property
+    def pointer_count(self) -> int:
+        return len(self.pointers)
+
+    @property
+    def complete(self) -> bool:
+        """Whether these are all: no Git object is absent, no skeleton unreadable."""
+        return not self.absent and not any(item.blocks for item in self.unreadable)
+
+    def protected(self, oid: Oid) -> bool:
+        return oid in self.objects or oid in self.mentioned
+
+
+def find_needs(repo: Repository, store: Store, before: Needs | None = None) -> Needs:
+    """All needs of ``repo`` and of the merges under way in it.
+
+    ``before`` is an earlier answer: what it read is not read again, and what it needs is
+    needed still. Skeletons that could not be read then are tried again.
+    """
+    needs = Needs() if before is None else _again(before)
+    with open_reader(repo) as reader:
+        for found in revisions.reachable(repo):
+            if found.size is None:
+                needs.absent.append(found.oid)
+            elif MIN_SIZE <= found.size <= pointers.MAX_SIZE:
+                _look_at(Pointed(found.oid, found.path), reader, store, needs)
+    for record in sorted((repo.nn_dir / "merge").glob("*.json")):
+        needs.mentioned.update(_mentions(record.read_bytes()))
+    return needs
+
+
+def _again(before: Needs) -> Needs:
+    """``before``, with all that it could not read forgotten."""
+    retried = frozenset(item.pointed for item in before.unreadable)
+    return Needs(
+        before.pointers,
+        before.objects,
+        before.mentioned,
+        _seen=before._seen - {bytes.fromhex(pointed.blob) for pointed in retried},
+        _skeletons={oid: True for oid, read in before._skeletons.items() if read},
+        _retried=retried,
+    )
+
+
+def _look_at(pointed: Pointed, reader: Reader, store: Store, needs: Needs) -> None:
+    name = bytes.fromhex(pointed.blob)
+    if name in needs._seen:
+        return
+    needs._seen.add(name)
+    text = reader.read(pointed.blob)
+    if text is None:
+        needs.absent.append(pointed.blob)
+    elif looks_like_pointer(text[:4096]):
+        _add_text(pointed, text, store, needs)
+
+
+def _add_text(pointed: Pointed, text: bytes, store: Store, needs: Needs) -> None:
+    try:
+        pointer = pointers.parse(text)
+    except PointerError as error:
+        needs.mentioned.update(_mentions(text))
+        blocks = isinstance(error, PointerVersionError)
+        needs.unreadable.append(Unreadable(pointed, error.message, blocks))
+        for match in _SKELETON.finditer(text):
+            oid = Oid(bytes.fromhex(match[1].decode()))
+            needs.mentioned.update(_blobs(oid, pointed, store, needs))
+    else:
+        _add_pointer(pointed, pointer, store, needs)
+
+
+def _mentions(text: bytes) -> Iterator[Oid]:
+    for match in _MENTIONED.finditer(text):
+        yield Oid(bytes.fromhex(match[0].decode()))
+
+
+def _add_pointer(pointed: Pointed, pointer: Pointer, store: Store, needs: Needs) -> None:
+    if pointed in needs._retried and pointed in needs.pointers:
+        number = needs.pointers.index(pointed)
+    else:
+        number = len(needs.pointers)
+        needs.pointers.append(pointed)
+    for oid in _blobs(pointer.skeleton, pointed, store, needs):
+        needs.objects.setdefault(oid, number)
+    needs.objects.setdefault(pointer.skeleton, number)
+    for entry in pointer.stored.values():
+        needs.objects.setdefault(entry.oid, number)
+
+
+def _blobs(oid: Oid, pointed: Pointed, store: Store, needs: Needs) -> list[Oid]:
+    """The blobs that a skeleton names, the first time; a note where it cannot be read."""
+    if oid in needs._skeletons:
+        return []
+    try:
+        blobs = [blob.oid for blob in skeletons.decode(read_bytes(store, oid)).blobs()]
+    except (MissingObjectError, DamagedObjectError, PointerError) as error:
+        why = f"the skeleton cannot be read: {error.message}"
+        needs.unreadable.append(Unreadable(pointed, why, blocks=True))
+        needs._skeletons[oid] = False
+        return []
+    needs._skeletons[oid] = True
+    return blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object is needed, for a person: tensor or other part, file, commit."""
+
+    what: str
+    path: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.what} of {self.path} ({self.where})"
+
+
+def place_of(repo: Repository, needs: Needs, oid: Oid) -> Place:
+    """What ``oid`` is for the first pointer that needs it; walks history, so for few oids."""
+    pointed = needs.pointers[needs.objects[oid]]
+    with open_reader(repo) as reader:
+        text = reader.read(pointed.blob) or b""
+    try:
+        what = _name_in(pointers.parse(text), oid)
+    except PointerError:
+        what = "an object"
+    return Place(what, pointed.path.decode("utf-8", "backslashreplace"), commit_of(repo, pointed))
+
+
+def _name_in(pointer: Pointer, oid: Oid) -> str:
+    names = [escape(name) for name, entry in pointer.stored.items() if entry.oid == oid]
+    if names:
+        return f"tensor {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "")
+    return "the skeleton" if pointer.skeleton == oid else "bytes between the tensors"
+
+
+def commit_of(repo: Repository, pointed: Pointed) -> str:
+    """A commit that has the blob, the newest that Git finds, or where else it is."""
+    paths = [pointed.path] if pointed.path else []
+    if any(entry.oid == pointed.blob for entry in revisions.index(repo, paths)):
+        return "in the index"
+    argv = ("log", "--all", "--reflog", "-m", "-1", "--format=%h", f"--find-object={pointed.blob}")
+    commit = repo.git(*argv, check=False).decode().strip()
+    return f"commit {commit.split()[0]}" if commit else "in another worktree or a stash"
