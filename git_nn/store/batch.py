@@ -13,7 +13,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
@@ -37,6 +37,7 @@ AHEAD = WORKERS + 2
 INLINE = 64 * 1024  # encoding less than this is not worth a thread
 
 Coded = tuple[Header, Buffer]
+Pending = Callable[[], Coded]
 Lock = Callable[[], AbstractContextManager[None]]
 
 
@@ -53,7 +54,7 @@ class LocalBatch:
         self._mine: set[Oid] = set()
         self._fresh: set[PackFile] = set()
         self._cutter = Cutter()
-        self._waiting: deque[tuple[Future[Coded], Segment]] = deque()
+        self._waiting: deque[tuple[Pending, Segment]] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._staging = Staging(shelf.folders, target=target)
 
@@ -92,13 +93,12 @@ class LocalBatch:
             return
         self._mine.add(oid)
         if len(segment.data) < INLINE:
-            self._staging.add(*encode(oid, segment.data, dtype))
-            self._cutter.give_back(segment)
+            self._write_in_turn(_ready(encode(oid, segment.data, dtype)), segment)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(WORKERS, "git-nn-encode")
-        self._waiting.append((self._pool.submit(encode, oid, segment.data, dtype), segment))
-        self._write_down_to(AHEAD)
+        coded = self._pool.submit(encode, oid, segment.data, dtype).result
+        self._write_in_turn(coded, segment, ahead=AHEAD)
 
     def _put_list(self, oid: Oid, parts: Sequence[Part], dtype: str) -> None:
         self._mine.add(oid)
@@ -106,12 +106,18 @@ class LocalBatch:
         length = sum(part.length for part in parts)
         hint = hints.hint_of(dtype)
         header = Header(oid, frame.LIST, table.RAW, hint, 0, frame.NO_BASE, len(body), length)
-        self._staging.add(header, body)
+        self._write_in_turn(_ready((header, body)), Segment(b"", None))
+
+    def _write_in_turn(self, coded: Pending, segment: Segment, *, ahead: int = 0) -> None:
+        """Write ``coded`` after what waits already; at most AHEAD frames may wait."""
+        busy = bool(self._waiting)
+        self._waiting.append((coded, segment))
+        self._write_down_to(AHEAD if busy else ahead)
 
     def _write_down_to(self, count: int) -> None:
         while len(self._waiting) > count:
-            future, segment = self._waiting.popleft()
-            self._staging.add(*future.result())
+            coded, segment = self._waiting.popleft()
+            self._staging.add(*coded())
             self._cutter.give_back(segment)
 
     def _known(self, oid: Oid) -> bool:
@@ -166,6 +172,10 @@ class LocalBatch:
         self._write_down_to(0)
         for pack in self._staging.publish():
             self._shelf.add(pack)
+
+
+def _ready(coded: Coded) -> Pending:
+    return lambda: coded
 
 
 def encode(oid: Oid, data: Buffer, dtype: str) -> Coded:
