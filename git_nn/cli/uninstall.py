@@ -1,0 +1,31 @@
+"""``git nn uninstall``: take back what ``git nn install`` wrote, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from git_nn.cli.install import scope_options
+from git_nn.drivers.install import place, uninstall
+
+
+@click.command("uninstall")
+@scope_options
+@click.option("--hooks", is_flag=True, help="Only the hooks of this repository.")
+def command(scope: str | None, *, hooks: bool) -> int:
+    """Remove git-nn from Git's configuration, and from the hooks of this repository.
+
+    Values and hook lines that git-nn did not write stay. Weights and pointers stay.
+    """
+    if not hooks:
+        where = place(scope or "global", Path.cwd(), os.environ)
+        removed = uninstall(where)
+        if removed:
+            click.echo(f"git-nn is removed from the {where.scope} Git configuration")
+        else:
+            click.echo(f"git-nn is not in the {where.scope} Git configuration")
+    from git_nn.cli.hook import remove_hooks
+
+    return remove_hooks()
