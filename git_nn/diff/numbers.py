@@ -15,8 +15,6 @@ import numpy as np
 from git_nn.arrays import Array, as_float64, blocks, cast, element_bits
 from git_nn.objects.tensor import Shape
 
-_SAFE = 480  # squares of doubles between 2**-480 and 2**480 neither overflow nor vanish
-
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -143,15 +141,14 @@ def _note_largest(sums: _Sums, distance: Array) -> None:
 
 
 def _exponent(*arrays: Array) -> int:
-    """A power of two by which doubles must be scaled before they can be squared; mostly 0."""
+    """The power of two by which doubles are scaled, lest their squares overflow or vanish."""
     if not any(array.dtype.newbyteorder("=") in (np.float64, np.complex128) for array in arrays):
         return 0
     top = 0.0
     for (block,) in (part for array in arrays for part in blocks(array)):
         size = np.abs(as_float64(block).view(np.float64))
         top = max(top, float(np.max(size, where=np.isfinite(size), initial=0.0)))
-    exponent = math.frexp(top)[1] + 1
-    return exponent if top and abs(exponent) > _SAFE else 0
+    return math.frexp(top)[1] + 1 if top else 0
 
 
 def _scaled(values: Array, exponent: int) -> Array:

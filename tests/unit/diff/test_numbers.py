@@ -164,6 +164,13 @@ def test_doubles_near_the_ends_of_the_range() -> None:
     assert measure(np.array([1.7e308]), np.array([-1.7e308]), "f64").relative == 2.0
 
 
+def test_one_ulp_of_very_small_doubles_has_a_relative_change() -> None:
+    for size in (1.0, 2.0**-400, 2.0**-480, 2.0**-600, 2.0**600):
+        old = np.array([1.0, 1.0]) * size
+        new = np.array([1.0, np.nextafter(1.0, 2.0)]) * size
+        assert close(measure(old, new, "f64").relative, 2.0**-52 / math.sqrt(2))
+
+
 def test_complex_numbers_by_magnitude() -> None:
     old = np.array([3 + 4j, 1j], dtype=np.complex64)
     new = np.array([3 - 4j, 1 + 1j], dtype=np.complex64)
