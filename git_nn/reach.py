@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 from git_nn.errors import (
     DamagedObjectError,
@@ -48,11 +50,19 @@ class Pointed:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something reachable that cannot be understood; ``blocks`` where objects may hide in it."""
+    """A reachable pointer that cannot be used.
+
+    ``kind``: its text is no valid pointer, it is of a newer version, or its skeleton
+    cannot be read. All but the first hide what else is needed.
+    """
 
     pointed: Pointed
     why: str
-    blocks: bool
+    kind: Literal["text", "version", "skeleton"]
+
+    @property
+    def blocks(self) -> bool:
+        return self.kind != "text"
 
 
 @dataclass(slots=True)
@@ -128,12 +138,12 @@ def _add_text(pointed: Pointed, text: bytes, store: Store, needs: Needs) -> None
     try:
         pointer = pointers.parse(text)
     except PointerError as error:
+        kind: Literal["text", "version"] = (
+            "version" if isinstance(error, PointerVersionError) else "text"
+        )
+        needs.unreadable.append(Unreadable(pointed, error.message, kind))
         needs.mentioned.update(_mentions(text))
-        blocks = isinstance(error, PointerVersionError)
-        needs.unreadable.append(Unreadable(pointed, error.message, blocks))
-        for match in _SKELETON.finditer(text):
-            oid = Oid(bytes.fromhex(match[1].decode()))
-            needs.mentioned.update(_blobs(oid, pointed, store, needs))
+        needs.mentioned.update(_mentioned_blobs(text, store))
     else:
         _add_pointer(pointed, pointer, store, needs)
 
@@ -141,6 +151,12 @@ def _add_text(pointed: Pointed, text: bytes, store: Store, needs: Needs) -> None
 def _mentions(text: bytes) -> Iterator[Oid]:
     for match in _MENTIONED.finditer(text):
         yield Oid(bytes.fromhex(match[0].decode()))
+
+
+def _mentioned_blobs(text: bytes, store: Store) -> Iterator[Oid]:
+    for match in _SKELETON.finditer(text):
+        with suppress(MissingObjectError, DamagedObjectError, PointerError):
+            yield from _read_blobs(Oid(bytes.fromhex(match[1].decode())), store)
 
 
 def _add_pointer(pointed: Pointed, pointer: Pointer, store: Store, needs: Needs) -> None:
@@ -160,15 +176,23 @@ def _blobs(oid: Oid, pointed: Pointed, store: Store, needs: Needs) -> list[Oid]:
     """The blobs that a skeleton names, the first time; a note where it cannot be read."""
     if oid in needs._skeletons:
         return []
+    blobs: list[Oid] = []
+    kind: Literal["text", "skeleton"] | None = None
     try:
-        blobs = [blob.oid for blob in skeletons.decode(read_bytes(store, oid)).blobs()]
-    except (MissingObjectError, DamagedObjectError, PointerError) as error:
-        why = f"the skeleton cannot be read: {error.message}"
-        needs.unreadable.append(Unreadable(pointed, why, blocks=True))
-        needs._skeletons[oid] = False
-        return []
-    needs._skeletons[oid] = True
+        blobs = _read_blobs(oid, store)
+    except PointerError as error:  # whole bytes that are no skeleton hide nothing
+        why, kind = error.message, "skeleton" if error.hint else "text"
+    except (MissingObjectError, DamagedObjectError) as error:
+        why, kind = error.message, "skeleton"
+    if kind:
+        unreadable = Unreadable(pointed, f"the skeleton cannot be read: {why}", kind)
+        needs.unreadable.append(unreadable)
+    needs._skeletons[oid] = kind is None
     return blobs
+
+
+def _read_blobs(oid: Oid, store: Store) -> list[Oid]:
+    return [blob.oid for blob in skeletons.decode(read_bytes(store, oid)).blobs()]
 
 
 @dataclass(frozen=True, slots=True)

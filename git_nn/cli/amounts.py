@@ -1,16 +1,6 @@
-"""Numbers as people read them."""
+"""Numbers of things as people read them; for amounts of bytes see drivers/progress.py."""
 
 from __future__ import annotations
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def size(number: int) -> str:
-    """``1.5 MiB``; whole bytes below one KiB."""
-    amount, unit = float(number), 0
-    while amount >= 1024 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1024, unit + 1
-    return f"{number} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
 
 
 def count(number: int, noun: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from git_nn.cli.amounts import count, size
+from git_nn.cli.amounts import count
 from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.progress import human
 from git_nn.gc import GRACE_DAYS, Sweep, Swept, collect, preview
 
 
@@ -47,7 +48,7 @@ def command(*, dry_run: bool, grace: float, as_json: bool) -> int:
 def _tell(sweep: Sweep, done: Swept | None) -> None:
     click.echo(
         f"{count(sweep.pointers, 'pointer')} need {count(sweep.objects, 'object')}; "
-        f"{count(sweep.packs, 'pack')}, {size(sweep.size)}"
+        f"{count(sweep.packs, 'pack')}, {human(sweep.size)}"
     )
     for why in sweep.blocked:
         click.echo(f"git-nn: {why}", err=True)
@@ -58,10 +59,10 @@ def _tell(sweep: Sweep, done: Swept | None) -> None:
     click.echo(
         f"{verb} {count(len(sweep.retire), 'pack')} to the trash, "
         f"{'rewriting' if done is None else 'rewrote'} {len(sweep.rewrite)}: "
-        f"{size(sweep.freed)} unneeded"
+        f"{human(sweep.freed)} unneeded"
     )
     if sweep.waiting:
-        click.echo(f"{size(sweep.waiting)} more are unneeded but too new (see --grace)")
+        click.echo(f"{human(sweep.waiting)} more are unneeded but too new (see --grace)")
     if done is not None and done.deleted:
         click.echo(f"deleted {count(len(done.deleted), 'pack')} from the trash")
 
