@@ -143,9 +143,13 @@ def rebuild_index(folders: Folders, name: str) -> None:
     """See LocalStore.rebuild_index."""
     file = PackFile(name, folders.pack(name))
     try:
-        index: Index = pack.scanned_index(file)
+        index: Index = pack.scanned_index(file, strict=True)
     except FileNotFoundError as error:
         raise StoreError(f"there is no pack {name}", hint="run 'git nn fsck'") from error
+    except DamageError as error:
+        raise StoreError(
+            f"pack {name} cannot be read: {error}", hint="run 'git nn fsck --repair'"
+        ) from error
     staging = Staging(folders)
     try:
         new = staging.folder() / "0.idx"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from git_nn.errors import StoreError
 from git_nn.store import folders as places
@@ -31,7 +31,8 @@ def held(folders: Folders, *, exclusive: bool, timeout: float) -> Iterator[None]
         yield
     finally:
         if fd is not None:
-            system.close(fd)
+            with suppress(OSError):  # nothing was written: the descriptor is gone in any case
+                system.close(fd)
 
 
 def _open(folders: Folders, *, exclusive: bool) -> int | None:
@@ -49,10 +50,15 @@ def _open(folders: Folders, *, exclusive: bool) -> int | None:
 
 def _wait(fd: int, folders: Folders, *, exclusive: bool, timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    while not system.try_lock(fd, exclusive=exclusive):
+    while not _try(fd, folders, exclusive=exclusive):
         if time.monotonic() >= deadline:
             raise StoreError(
                 f"the store {folders.root} is in use by another git-nn",
                 hint="run the command again when that has ended",
             )
         time.sleep(_PAUSE)
+
+
+def _try(fd: int, folders: Folders, *, exclusive: bool) -> bool:
+    with reported(folders.root):
+        return system.try_lock(fd, exclusive=exclusive)

@@ -45,6 +45,10 @@ def check_header(data: bytes) -> None:
         raise StoreError("a pack was written by a newer git-nn", hint=UPGRADE)
 
 
+class UnreadableError(DamageError):
+    """The disk does not give the bytes; they may be whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Bytes [start, stop) of a pack that are no frame."""
@@ -131,18 +135,24 @@ class PackFile:
 
 def read_at(fd: int, length: int, offset: int) -> bytes:
     """Up to ``length`` bytes at ``offset``; fewer at the end of the file only."""
-    try:
-        data = system.pread(fd, length, offset)
-        while data and len(data) < length:
-            more = system.pread(fd, length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-    except OSError as error:
-        if error.errno == errno.EIO:
-            raise DamageError("the disk cannot read it") from error
-        raise
+    data = _pread(fd, length, offset)
+    while data and len(data) < length:
+        more = _pread(fd, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
     return data
+
+
+def _pread(fd: int, length: int, offset: int) -> bytes:
+    """An error of the disk may pass, so a read is tried twice; what stays is damage."""
+    for _ in range(2):
+        try:
+            return system.pread(fd, length, offset)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+    raise UnreadableError("the disk cannot read it")
 
 
 def read_frame(fd: int, entry: Entry) -> Stored:
@@ -165,19 +175,22 @@ def read_index(pack: PackFile) -> Index:
     return index.parse(data, pack.name)
 
 
-def scanned_index(pack: PackFile) -> Index:
-    """The index of ``pack`` from its frames alone."""
+def scanned_index(pack: PackFile, *, strict: bool = False) -> Index:
+    """The index of ``pack`` from its frames alone; ``strict`` as for ``scan``."""
     with pack.opened() as fd:
         size = system.file_size(fd)
         entries: dict[Oid, Entry] = {}
-        for found in scan(fd, size):
+        for found in scan(fd, size, strict=strict):
             if isinstance(found, Entry):
                 entries.setdefault(found.header.id, found)
     return index.parse(index.render(pack.name, size, entries.values()), pack.name)
 
 
-def scan(fd: int, size: int) -> Iterator[Entry | Gap]:
-    """Every frame of an open pack in order, and the gaps between them. Decodes nothing."""
+def scan(fd: int, size: int, *, strict: bool = False) -> Iterator[Entry | Gap]:
+    """Every frame of an open pack in order, and the gaps between them. Decodes nothing.
+
+    What the disk cannot read is a gap, too, or with ``strict`` an UnreadableError.
+    """
     at = HEADER_SIZE
     while at < size:
         try:
@@ -185,7 +198,9 @@ def scan(fd: int, size: int) -> Iterator[Entry | Gap]:
             end = at + frame.HEADER_SIZE + header.clen
             if end > size:
                 raise DamageError("a frame is cut off")
-        except DamageError:
+        except DamageError as error:
+            if strict and isinstance(error, UnreadableError):
+                raise
             end = _next_magic(fd, at + 1, size)
             yield Gap(at, end)
         else:

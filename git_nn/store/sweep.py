@@ -56,6 +56,8 @@ def rewrite(
         for oid in wanted & failed.keys():
             raise DamagedObjectError(oid.hex(), str(failed[oid]))
         return [file.name for file in new.publish()]
+    except DamageError as error:
+        raise StoreError(f"a pack cannot be read: {error}", hint="run 'git nn fsck'") from error
     finally:
         new.drop()
 
@@ -87,7 +89,7 @@ def _copy_frames(
 ) -> None:
     """Copy the frames of ``file`` that are ``wanted``, verbatim, and want them no more."""
     with file.opened() as fd:
-        for entry in pack.scan(fd, system.file_size(fd)):
+        for entry in pack.scan(fd, system.file_size(fd), strict=not decode):
             if not isinstance(entry, Entry) or entry.header.id not in wanted:
                 continue
             try:
