@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from git_nn.objects.pointer import Pointer, looks_like_pointer
 from git_nn.objects.skeleton import Skeleton
 from git_nn.store.local import LocalStore
 
+_TEXTCONV = re.compile(rb"format \S+\ncontainer [0-9a-f]{12}\n|no known format: ")
 _DIFFS = frozenset({"diff", "log", "show", "whatchanged", "blame", "annotate", "reflog"})
 _FULL_UNDER = ("difftool", "mergetool", "archive", "cat-file", "format-patch")
 # commands under which nothing runs between the last smudge and the end of Git, but for the hook
@@ -98,6 +100,8 @@ class Session:
             head = source.read(0, min(source.size, 4096))
             if looks_like_pointer(head):
                 return Answer([pointers.render(_parse(source))])
+            if self._is_text_for_blame(head):
+                return Answer(passed_through(source))
             if not source.size or self._is_raw_in_git(request.path, source):
                 return Answer(passed_through(source))
             cleaned = clean(source, self.store, self._previous(request.path))
@@ -116,6 +120,14 @@ class Session:
             return pointers.parse(text) if looks_like_pointer(text[:4096]) else None
         except GitNNError:
             return None
+
+    def _is_text_for_blame(self, head: bytes) -> bool:
+        """Whether this is the output of our own textconv on its way through 'git blame'.
+
+        For a work-tree file blame cleans what textconv made of it (Git 2.39,
+        blame.c fake_working_tree_commit), then compares it with the text of commits.
+        """
+        return self.command.name in ("blame", "annotate") and bool(_TEXTCONV.match(head))
 
     def _is_raw_in_git(self, path: bytes, source: Source) -> bool:
         """Whether Git already holds exactly this content as a raw blob for ``path``.
