@@ -16,7 +16,7 @@ from typing import Any
 from git_nn.errors import LayoutError
 from git_nn.formats.pickle_machine import Call, Dict, Global, PersistentId, Set, Span
 from git_nn.objects.layout import MAX_TENSORS
-from git_nn.objects.names import MAX_NAME_BYTES, is_canonical
+from git_nn.objects.names import is_canonical
 from git_nn.objects.tensor import check_shape, contiguous_strides
 
 DEPTH = 200
@@ -48,6 +48,7 @@ DTYPES = {
 
 
 _CONTAINERS = (list, tuple, Dict, Set, Call)
+_INERT = (Call, PersistentId)
 _Child = tuple[str | None, Any]
 _END: Any = (None, object())
 
@@ -103,39 +104,36 @@ def _unique(name: str, taken: dict[str, int]) -> str:
 def _walk(root: Any) -> Iterator[tuple[str | None, Reference]]:
     """Tensors with their paths, depth first; each container is entered once."""
     seen: set[int] = set()
-    stack: list[tuple[str | None, Iterator[_Child]]] = [("", iter([("", root)]))]
+    keys: list[str | None] = [""]
+    stack: list[Iterator[_Child]] = [iter([("", root)])]
     while stack:
-        prefix, children = stack[-1]
-        key, child = next(children, _END)
+        key, child = next(stack[-1], _END)
         if child is _END[1]:
             stack.pop()
+            keys.pop()
             continue
-        node = _unwrap(child)
-        reference = _reference(node)
-        if reference is None and not isinstance(node, _CONTAINERS):
-            continue
-        path = _join(prefix, key)
+        node = _unwrap(child) if isinstance(child, Call) else child
+        reference = _reference(node) if isinstance(node, _INERT) else None
         if reference is not None:
-            yield path, reference
+            yield _path([*keys, key]), reference
         if isinstance(node, _CONTAINERS) and id(node) not in seen and len(stack) < DEPTH:
             seen.add(id(node))
-            stack.append((path, _children(node)))
+            keys.append(key)
+            stack.append(_children(node))
 
 
-def _join(prefix: str | None, key: str | None) -> str | None:
+def _path(keys: list[str | None]) -> str | None:
     """None where the path is too long or no text, which no name may be."""
-    if prefix is None or key is None or not is_canonical(key):
+    if None in keys:
         return None
-    path = f"{prefix}.{key}" if prefix and key else prefix or key
-    fits = len(path) <= MAX_NAME_BYTES // 4 or is_canonical(path)  # a character has four bytes
-    return path if fits else None
+    path = ".".join(key for key in keys if key)
+    return path if is_canonical(path) else None
 
 
-def _unwrap(node: Any) -> Any:
+def _unwrap(node: Call) -> Any:
     """The tensor in a parameter: both have the same name."""
     if (
-        isinstance(node, Call)
-        and isinstance(node.function, Global)
+        isinstance(node.function, Global)
         and node.function.name in _WRAPPERS
         and isinstance(node.args, tuple)
         and node.args
