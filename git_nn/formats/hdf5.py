@@ -81,7 +81,7 @@ def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
         replaced,
     ]
     size = ours.stat().st_size + theirs.stat().st_size
-    limits = _limits(size, memory=_MEMORY + 8 * size, writes=True)
+    limits = _writing_limits(size)
     try:
         hdf5_process.call("compose", args, sources, limits)
     except BaseException as error:
@@ -114,9 +114,15 @@ class _Replaced:
         return piece
 
 
-def _limits(size: int, *, memory: int = _MEMORY, writes: bool = False) -> Limits:
+def _limits(size: int) -> Limits:
     cpu = min(_CPU_SECONDS + size // _BYTES_PER_SECOND, _MOST_CPU_SECONDS)
-    return Limits(cpu, wall=3 * cpu, memory=memory, writes=writes)
+    return Limits(cpu, wall=3 * cpu, memory=_MEMORY)
+
+
+def _writing_limits(size: int) -> Limits:
+    """A merge of a person's own files takes what it takes; this only ends what hangs."""
+    cpu = 60 + size // _BYTES_PER_SECOND
+    return Limits(cpu, wall=10 * cpu, memory=_MEMORY + 8 * size, writes=True)
 
 
 def _payload(row: Any) -> Payload:

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +37,7 @@ READ, DONE, FAILED = 0, 1, 2
 MAX_MESSAGE = 512 * 1024 * 1024
 MAX_READ = 16 * 1024 * 1024
 
-_PACKAGES = ("git_nn", "h5py", "numpy", "msgpack")
+_PACKAGES = ("h5py", "numpy", "msgpack")
 # HDF5 takes drivers, plug-ins and path prefixes from the environment: it gets none of ours.
 _BOOT = """
 import os, sys
@@ -171,13 +171,17 @@ def _exactly(pipe: IO[bytes], length: int) -> bytearray:
 
 
 def _import_path() -> list[str]:
-    """Folders of the few packages that the worker needs; it searches no others."""
-    folders = []
+    """Folders of the few packages that the worker needs; it searches no others.
+
+    An empty entry of sys.path is the current folder: a work tree, whose files are not trusted.
+    """
+    known = [entry for entry in sys.path if Path(entry).is_absolute()]
+    folders = [str(Path(__file__).absolute().parents[2])]
     for package in _PACKAGES:
-        spec = find_spec(package)
+        spec = PathFinder.find_spec(package, known)
         if spec is None or spec.origin is None:
             raise LayoutError(f"the Python package {package} is not installed")
-        folders.append(str(Path(spec.origin).absolute().parent.parent))
+        folders.append(str(Path(spec.origin).parent.parent))
     return list(dict.fromkeys(folders))
 
 
@@ -200,6 +204,8 @@ def call(operation: str, args: list[Any], sources: Sequence[Source], limits: Lim
 
 
 def _call(operation: str, args: list[Any], sources: Sequence[Source], limits: Limits) -> Any:
+    if limits.writes:
+        stop()  # a fresh worker: what was half written must not be tried again
     while True:
         worker = _Shared.worker = _Shared.worker or Worker()
         try:

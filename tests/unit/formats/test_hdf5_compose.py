@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +15,8 @@ import numpy as np
 import pytest
 
 from git_nn.errors import MergeError, MissingObjectError
-from git_nn.formats import hdf5
-from git_nn.formats.base import Plan
+from git_nn.formats import hdf5, hdf5_process
+from git_nn.formats.base import BytesSource, Plan
 from tests.support.keras_file import (
     Dense,
     Dropout,
@@ -167,6 +169,21 @@ def test_a_tensor_that_cannot_be_had_leaves_no_file(sides: Sides) -> None:
         sides.compose(data, data, Plan(replaced=Gone(a=b"")))
     assert not (sides.folder / "out.h5").exists()
     sides.compose(data, data, Plan(replaced={"a": bytes(24)}))
+
+
+def test_a_crash_while_writing_is_a_merge_error_and_leaves_no_file(sides: Sides) -> None:
+    class Deadly(dict[str, bytes]):
+        def __getitem__(self, name: str) -> bytes:
+            worker = hdf5_process._Shared.worker
+            assert worker is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            return super().__getitem__(name)
+
+    data = h5(sides.folder, lambda file: file.create_dataset("a", data=np.zeros(3)))
+    hdf5.layout(BytesSource(data))
+    with pytest.raises(MergeError, match="crashed"):
+        sides.compose(data, data, Plan(replaced=Deadly(a=bytes(24))))
+    assert not (sides.folder / "out.h5").exists()
 
 
 def test_a_large_tensor_is_written_whole(sides: Sides) -> None:

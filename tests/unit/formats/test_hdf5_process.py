@@ -302,7 +302,9 @@ def test_the_worker_takes_nothing_from_the_environment(
 ) -> None:
     (tmp_path / "h5py.py").write_text("raise SystemExit('wrong h5py')")
     (tmp_path / "git_nn.py").write_text("raise SystemExit('wrong git_nn')")
+    (tmp_path / "msgpack.py").write_text("raise SystemExit('wrong msgpack')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", ".", *sys.path])
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("HDF5_DRIVER", "core_nonsense")
     monkeypatch.setenv("HDF5_VOL_CONNECTOR", "nonsense")
