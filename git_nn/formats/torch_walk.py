@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from git_nn.errors import LayoutError
@@ -145,13 +146,12 @@ def _unwrap(node: Call) -> Any:
 def _children(node: Any) -> Iterator[_Child]:
     match node:
         case Dict():
-            yield from _pairs(node.items)
+            return _pairs(node.items)
         case Set():
-            yield from _numbered(node.elements)
+            return _numbered(node.elements)
         case Call():
-            yield from _call_children(node)
-        case _:
-            yield from _numbered(node)
+            return _call_children(node)
+    return _numbered(node)
 
 
 def _call_children(call: Call) -> Iterator[_Child]:
@@ -171,8 +171,7 @@ def _call_children(call: Call) -> Iterator[_Child]:
 
 
 def _numbered(nodes: Iterable[Any]) -> Iterator[_Child]:
-    for i, node in enumerate(nodes):
-        yield str(i), node
+    return zip(map(str, count()), nodes, strict=False)
 
 
 def _pairs(items: Iterable[tuple[Any, Any]]) -> Iterator[_Child]:

@@ -384,7 +384,7 @@ PICKLES = {
         {"0": A.data},
     ),
     "a wide tree of long names": packed(
-        b"\x80\x02}(" + b"X\xa0\x0f\x00\x00" + b"n" * 4000 + b"](" + b"]" * 1_500_000 + b"eu.", {}
+        b"\x80\x02}(" + b"X\xa0\x0f\x00\x00" + b"n" * 4000 + b"](" + b"]" * 1_000_000 + b"eu.", {}
     ),
 }  # fmt: skip
 
