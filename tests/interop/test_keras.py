@@ -262,3 +262,22 @@ def test_keras_loads_a_merge_of_new_values(tmp_path: Path) -> None:
         for name, array in layer.weights.items()
     }
     loads_as(composed(tmp_path, base, base, Plan(replaced=values)), merged)
+
+
+def test_keras_loads_what_git_merges(repo: Repo) -> None:
+    """One side trains a layer, the other trains another one and puts a new one between them."""
+    base = dense_layers(1, 6, 8, 3)
+    repo.write("m.h5", keras_file(base))
+    repo.commit("base")
+    repo.git("switch", "-q", "-c", "theirs")
+    extra = Dense("extra", np.eye(8, dtype="f4") * 2, np.ones(8, "f4"))
+    theirs: list[Layer] = [base[0], Dropout("drop"), extra, *tuned(base[1:], 3)]
+    repo.write("m.h5", keras_file(theirs))
+    repo.commit("theirs")
+    repo.git("switch", "-q", "main")
+    ours = tuned(base, 2, "dense")
+    repo.write("m.h5", keras_file(ours))
+    repo.commit("ours")
+    repo.git("merge", "-q", "-m", "merge", "theirs")
+    assert repo.status() == ""
+    loads_as(repo.path / "m.h5", [ours[0], *theirs[1:]])
