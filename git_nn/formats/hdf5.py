@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from git_nn.errors import LayoutError, MergeError
-from git_nn.formats import hdf5_process
 from git_nn.formats.base import BytesSource, Plan, Source
-from git_nn.formats.hdf5_process import Limits
 from git_nn.objects.layout import Extent, Layout, Payload
 
 NAME = "hdf5"
@@ -50,19 +47,26 @@ def sniff(head: bytes) -> bool:
 
 def layout(source: Source) -> Layout:
     """The datasets of ``source`` as payloads, in the order of their names."""
-    reply = hdf5_process.call("layout", [source.size], [source], _limits(source.size))
-    rows, notes = reply
+    rows, notes = _ask("layout", source)
     payloads = tuple(_payload(row) for row in rows)
     return Layout(NAME, VERSION, source.size, payloads, notes=tuple(map(str, notes)))
 
 
 def structure(source: Source) -> dict[str, Any]:
     """Root attributes (Keras' configurations parsed) and the layers of a weights file."""
-    text = hdf5_process.call("structure", [source.size], [source], _limits(source.size))
-    found = json.loads(text)
+    found = json.loads(_ask("structure", source))
     if not isinstance(found, dict):
         raise LayoutError("the worker gave no structure")
     return found
+
+
+def _ask(operation: str, source: Source) -> Any:
+    """What the worker says about ``source``. Imported late: most files are only sniffed at."""
+    from git_nn.formats import hdf5_process
+
+    cpu = min(_CPU_SECONDS + source.size // _BYTES_PER_SECOND, _MOST_CPU_SECONDS)
+    limits = hdf5_process.Limits(cpu, 3 * cpu, _MEMORY)
+    return hdf5_process.call(operation, [source.size], [source], limits)
 
 
 def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
@@ -71,6 +75,10 @@ def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
     Keras' own lists (layer_names, weight_names) and configurations follow the tensors; where
     neither side's configuration describes the result, that is a MergeError.
     """
+    import shutil
+
+    from git_nn.formats import hdf5_process
+
     shutil.copyfile(ours, out)
     replaced = sorted(plan.replaced)
     sources = [_Replaced(plan.replaced, name) for name in replaced]
@@ -81,7 +89,9 @@ def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
         replaced,
     ]
     size = ours.stat().st_size + theirs.stat().st_size
-    limits = _writing_limits(size)
+    # A merge of a person's own files takes what it takes; the limit only ends what hangs.
+    cpu = 60 + size // _BYTES_PER_SECOND
+    limits = hdf5_process.Limits(cpu, 10 * cpu, _MEMORY + 8 * size, writes=True)
     try:
         hdf5_process.call("compose", args, sources, limits)
     except BaseException as error:
@@ -112,17 +122,6 @@ class _Replaced:
         if offset + length == self.size:
             self._content = None
         return piece
-
-
-def _limits(size: int) -> Limits:
-    cpu = min(_CPU_SECONDS + size // _BYTES_PER_SECOND, _MOST_CPU_SECONDS)
-    return Limits(cpu, wall=3 * cpu, memory=_MEMORY)
-
-
-def _writing_limits(size: int) -> Limits:
-    """A merge of a person's own files takes what it takes; this only ends what hangs."""
-    cpu = 60 + size // _BYTES_PER_SECOND
-    return Limits(cpu, wall=10 * cpu, memory=_MEMORY + 8 * size, writes=True)
 
 
 def _payload(row: Any) -> Payload:
