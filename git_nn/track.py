@@ -221,7 +221,8 @@ def _patterns(weights: set[bytes], paths: list[bytes]) -> Iterator[bytes]:
 
 
 def _suffix(path: bytes) -> bytes:
-    return os.path.splitext(path.rpartition(b"/")[2])[1]
+    stem, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
+    return dot + suffix if stem else b""
 
 
 def _is_weights(path: Path) -> bool:

@@ -41,10 +41,25 @@ def command(scope: str | None, *, force: bool, hooks: bool, verbose: bool) -> in
     if not hooks or scope is not None or not _is_configured():
         _configure(place(scope or "global", Path.cwd(), os.environ), force=force, verbose=verbose)
     if hooks:
-        from git_nn.cli.hook import add_hooks
-
-        status = add_hooks()
+        status = _add_hooks()
     return status
+
+
+def _add_hooks() -> int:
+    from git_nn.drivers.hook_files import State, add, folder
+    from git_nn.drivers.launcher import launcher
+    from git_nn.drivers.open import open_repository
+
+    repo = open_repository()
+    outcomes = add(repo, launcher())
+    for outcome in outcomes:
+        if outcome.state is State.BY_HAND:
+            click.echo(f"{outcome.path}: not touched, since {outcome.why}; add this line to it:")
+            click.echo(f"  {outcome.line}")
+    done = [outcome.name for outcome in outcomes if outcome.state is not State.BY_HAND]
+    if done:
+        click.echo(f"hooks in {folder(repo)}: {', '.join(done)}")
+    return 1 if len(done) < len(outcomes) else 0
 
 
 def _is_configured() -> bool:

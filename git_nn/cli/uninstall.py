@@ -9,12 +9,13 @@ import click
 
 from git_nn.cli.install import scope_options
 from git_nn.drivers.install import place, uninstall
+from git_nn.errors import UsageError
 
 
 @click.command("uninstall")
 @scope_options
 @click.option("--hooks", is_flag=True, help="Only the hooks of this repository.")
-def command(scope: str | None, *, hooks: bool) -> int:
+def command(scope: str | None, *, hooks: bool) -> None:
     """Remove git-nn from Git's configuration, and from the hooks of this repository.
 
     Values and hook lines that git-nn did not write stay. Weights and pointers stay.
@@ -26,6 +27,16 @@ def command(scope: str | None, *, hooks: bool) -> int:
             click.echo(f"git-nn is removed from the {where.scope} Git configuration")
         else:
             click.echo(f"git-nn is not in the {where.scope} Git configuration")
-    from git_nn.cli.hook import remove_hooks
+    _remove_hooks()
 
-    return remove_hooks()
+
+def _remove_hooks() -> None:
+    from git_nn.drivers.hook_files import remove
+    from git_nn.drivers.open import open_repository
+
+    try:
+        repo = open_repository()
+    except UsageError:  # hooks belong to a repository, the configuration need not
+        return
+    for outcome in remove(repo):
+        click.echo(f"git-nn is removed from {outcome.path}")

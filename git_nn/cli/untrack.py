@@ -34,8 +34,8 @@ def command(patterns: tuple[str, ...], *, dry_run: bool) -> int:
         write(path, track.remove(text, found))
     for name in found:
         click.echo(f"{'would untrack' if dry_run else 'no longer tracking'} {shown(name)}")
-    for name in missing:
-        click.echo(f"{name} is not tracked in {path}", err=True)
+    for pattern in missing:
+        click.echo(f"{pattern} is not tracked in {path}", err=True)
     if found and not dry_run:
         click.echo("to put the weights themselves into Git: git add --renormalize .")
     return 1 if missing else 0

@@ -176,9 +176,8 @@ def _patient(write: Callable[[], bytes]) -> None:
         try:
             write()
         except GitError as error:
-            if "could not lock config file" not in error.stderr or "File exists" not in error.stderr:
-                raise
-            if time.monotonic() > deadline:
+            locked = "could not lock" in error.stderr and "File exists" in error.stderr
+            if not locked or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
         else:

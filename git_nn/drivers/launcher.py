@@ -28,7 +28,8 @@ import sys, os
 from importlib.util import find_spec
 sys.path[:0] = sys.argv[1:]
 import git_nn
-missing = [name for name in ("blake3", "click", "msgpack", "numpy", "zstandard") if not find_spec(name)]
+needed = "blake3", "click", "msgpack", "numpy", "zstandard"
+missing = [name for name in needed if not find_spec(name)]
 sys.stdout.write(repr((git_nn.__version__, os.path.abspath(git_nn.__file__), missing)))
 """
 
@@ -70,16 +71,14 @@ def _finds_us(python: str, flags: tuple[str, ...], *paths: str) -> bool:
     return found is not None and found[1:] == (str(PACKAGE / "__init__.py"), [])
 
 
-def probe(
-    python: str, flags: tuple[str, ...], *paths: str
-) -> tuple[str, str, list[str]] | None:
+def probe(python: str, flags: tuple[str, ...], *paths: str) -> tuple[str, str, list[str]] | None:
     """(version, file, missing packages) of the git_nn that ``python`` imports; None for none."""
     from ast import literal_eval
 
     try:
         done = subprocess.run(
             [python, *flags, "-c", _PROBE, *paths],
-            capture_output=True, check=False, cwd=os.path.abspath(os.sep),
+            capture_output=True, check=False, cwd=Path(sys.executable).anchor or os.sep,
         )  # fmt: skip
         version, file, missing = literal_eval(os.fsdecode(done.stdout))
     except (OSError, ValueError, SyntaxError):
