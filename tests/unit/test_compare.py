@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import h5py
 import numpy as np
 
-from git_nn.compare import NOT_HERE, compare
+from git_nn.clean import clean
+from git_nn.compare import NOT_HERE, compare, compare_pointers
 from git_nn.diff.changes import Kind
 from git_nn.diff.render import text
+from git_nn.formats.base import BytesSource
+from git_nn.model import open_source
+from git_nn.objects.oid import Oid
+from git_nn.store.base import Buffer
+from git_nn.store.memory import MemoryStore
+from tests.support.models import h5_file, normal, safetensors_file
 from tests.unit.diff.versions import Version, f32, version
 
 
@@ -64,3 +75,96 @@ def test_equal_structures_are_not_compared() -> None:
 
     old = version({"a": f32(1)})
     assert compare(Untouchable(old.pointer, old.payloads), old).structure == ()
+
+
+@dataclass
+class CountingStore:
+    """A store in memory that notes which objects were read."""
+
+    inner: MemoryStore = field(default_factory=MemoryStore)
+    reads: list[Oid] = field(default_factory=list)
+
+    def size(self, oid: Oid) -> int | None:
+        return self.inner.size(oid)
+
+    def read(self, oid: Oid) -> Iterator[Buffer]:
+        self.reads.append(oid)
+        return self.inner.read(oid)
+
+    def batch(self):
+        return self.inner.batch()
+
+
+def test_two_stored_revisions_that_differ_in_3_of_300_tensors_read_3_pairs() -> None:
+    store = CountingStore()
+    tensors = {f"layer.{i}.w": normal(i, 5, 4) for i in range(300)}
+    old = clean(BytesSource(safetensors_file(tensors)), store).pointer
+    for i in (7, 80, 299):
+        tensors[f"layer.{i}.w"] = tensors[f"layer.{i}.w"] + 1
+    new = clean(BytesSource(safetensors_file(tensors)), store).pointer
+    store.reads.clear()
+    diff = compare_pointers(old, new, store)
+    assert diff.same == 297
+    assert sorted(store.reads) == sorted(
+        pointer.stored[f"layer.{i}.w"].oid for pointer in (old, new) for i in (7, 80, 299)
+    )
+
+
+def test_a_plain_file_and_its_stored_version_are_equal() -> None:
+    store = MemoryStore()
+    data = h5_file({"a/kernel": normal(1, 20, 6)}, chunks=(7, 4), compression=4, shuffle=True)
+    stored = clean(BytesSource(data), store).pointer
+    assert compare(open_source(BytesSource(data)), open_source(BytesSource(data))).is_empty
+    assert compare_pointers(stored, open_source(BytesSource(data)).pointer, store).is_empty
+
+
+def test_the_same_values_under_another_compression_are_recoded() -> None:
+    store = MemoryStore()
+    array = normal(1, 20, 6)
+    old, new = (
+        clean(BytesSource(h5_file({"k": array}, chunks=(7, 4), **options)), store).pointer
+        for options in ({"compression": 1}, {"compression": 9, "shuffle": True})
+    )
+    (delta,) = compare_pointers(old, new, store).tensors
+    assert delta.kind is Kind.RECODED
+    assert delta.numbers is not None
+    assert delta.numbers.changed == 0
+
+
+def test_a_changed_value_under_compression_is_measured() -> None:
+    store = MemoryStore()
+    array = normal(1, 20, 6)
+    other = array.copy()
+    other[19, 5] += 2
+    options = {"chunks": (7, 4), "compression": 4, "fletcher32": True}
+    old, new = (
+        clean(BytesSource(h5_file({"k": values}, **options)), store).pointer
+        for values in (array, other)
+    )
+    (delta,) = compare_pointers(old, new, store).tensors
+    assert delta.numbers is not None
+    assert (delta.numbers.changed, delta.numbers.max_at) == (1, (19, 5))
+    assert delta.numbers.max_abs == float(other[19, 5]) - float(array[19, 5])
+
+
+def test_lzf_is_told_apart_but_not_decoded() -> None:
+    store = MemoryStore()
+    assert h5py.h5z.filter_avail(h5py.h5z.FILTER_LZF)
+    old, new = (
+        clean(BytesSource(h5_file({"k": np.full(4000, v)}, compression="lzf")), store).pointer
+        for v in (1.0, 2.0)
+    )
+    (delta,) = compare_pointers(old, new, store).tensors
+    assert delta.kind is Kind.CHANGED
+    assert "does not decode" in delta.unread
+
+
+def test_opaque_versions_tell_their_sizes() -> None:
+    store = MemoryStore()
+    old, new = (clean(BytesSource(data), store).pointer for data in (b"abc", b"defgh"))
+    diff = compare_pointers(old, new, store)
+    assert diff.notes == (
+        "the old version is of no known format, 3 bytes",
+        "the new version is of no known format, 5 bytes",
+    )
+    assert compare_pointers(old, new, MemoryStore()).notes[0].endswith("values are not here")
