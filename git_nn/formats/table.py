@@ -7,6 +7,7 @@ one with a note that says why.
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -15,8 +16,13 @@ from git_nn.errors import LayoutError
 from git_nn.formats import opaque as _opaque
 from git_nn.formats.base import Source
 from git_nn.objects.layout import Layout, check
+from git_nn.objects.pointer import MAX_SIZE
+from git_nn.objects.tensor import format_shape
 
 SNIFFED = 64 * 1024
+
+_STANZA = 160  # bytes of a pointer's stanza beside its names, shapes and form, at most
+_PLAIN = re.compile(r"[!-$&-~]+\Z")  # names that are their own escaped form
 
 # format name -> module in this folder; asked in this order
 _MODULES = {
@@ -104,7 +110,29 @@ def _checked(module: ModuleType, version: int, source: Source) -> Layout:
     if (layout.format, layout.version, layout.size) != (module.NAME, version, source.size):
         raise LayoutError("the parser described another file")
     check(layout)
+    _check_pointer_size(layout)
     return layout
+
+
+def _check_pointer_size(layout: Layout) -> None:
+    """The pointer must be one that ``parse`` accepts, or the file would never come back."""
+    size = sum(
+        _STANZA + _text_size(payload.name) + len(format_shape(payload.shape)) + len(payload.form)
+        for payload in layout.payloads
+    ) + sum(
+        _STANZA + _text_size(view.name) + len(format_shape(view.shape))
+        + _text_size(view.payload) + len(format_shape(view.strides))
+        for view in layout.views
+    )  # fmt: skip
+    if size > MAX_SIZE:
+        raise LayoutError("the names of the tensors are too long for a pointer")
+
+
+def _text_size(name: str) -> int:
+    """No less than the length of the escaped name, and cheaper than to escape it."""
+    if _PLAIN.match(name):
+        return len(name)
+    return 3 * len(name.encode("utf-8", "surrogateescape"))
 
 
 def _reason(error: Exception) -> str:
