@@ -44,11 +44,13 @@ def adopt(folders: Folders, other: Shelf, oids: Iterable[Oid]) -> None:
 
 
 def _needs(holder: PackFile, oid: Oid) -> list[Oid]:
+    """What the frame refers to. Bodies of data frames are not read: their readers check them."""
+    entry = holder.index().find(oid)
+    if entry is not None and entry.header.kind == frame.DATA:
+        return [] if entry.header.base == frame.NO_BASE else [entry.header.base]
     stored = holder.fetch(oid)
     stored.check()
-    if stored.header.kind == frame.LIST:
-        return [part.oid for part in frame.parse_list(stored.header, stored.body)]
-    return [] if stored.header.base == frame.NO_BASE else [stored.header.base]
+    return [part.oid for part in frame.parse_list(stored.header, stored.body)]
 
 
 def _take(folders: Folders, chosen: list[PackFile]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from git_nn.store.base import SEGMENT, Buffer
 
@@ -28,6 +29,18 @@ class Cutter:
 
     def cut(self, pieces: Iterable[Buffer]) -> Iterator[Segment]:
         """Segments of SEGMENT bytes and a shorter last one; none for an empty object."""
+        rest_of = iter(pieces)
+        first = next(rest_of, b"")
+        if isinstance(first, bytes) and len(first) <= SEGMENT:
+            second = next(rest_of, None)
+            if second is None:  # an object in one piece, as most small ones are
+                if first:
+                    yield Segment(first, None)
+                return
+            rest_of = chain((second,), rest_of)
+        yield from self._cut(chain((first,), rest_of))
+
+    def _cut(self, pieces: Iterable[Buffer]) -> Iterator[Segment]:
         buffer: bytearray | None = None
         filled = 0
         for piece in pieces:

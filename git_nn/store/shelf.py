@@ -115,4 +115,6 @@ class Shelf:
         self.add(restored)
         with suppress(OSError):  # the index can be rebuilt from the pack
             system.rename(pack.index_path, restored.index_path)
+        with suppress(OSError):
+            system.fsync_dir(target.parent)
         return restored

@@ -1,7 +1,7 @@
 """Run as a program: die at the n-th system call of the store, for every n, and look after.
 
-Prints one line per action with the number of deaths; any fault is an exception. It is a
-process of its own because it forks, and must have no threads when it does.
+Its arguments are an action and a folder. Prints the number of deaths; any fault is an
+exception. It is a process of its own because it forks, and must have no threads then.
 """
 
 from __future__ import annotations
@@ -124,5 +124,6 @@ def deaths(folder: Path, action: Callable[[LocalStore], None]) -> int:
 
 if __name__ == "__main__":
     os.fsync = lambda fd: None  # what is written outlives a process without it
-    for what in (add, collect, quarantine, rebuild, adopt, restore):
-        print(what.__name__, deaths(Path(sys.argv[1]) / what.__name__, what), flush=True)
+    actions = (add, collect, quarantine, rebuild, adopt, restore)
+    (chosen,) = (action for action in actions if action.__name__ == sys.argv[1])
+    print(deaths(Path(sys.argv[2]), chosen))
