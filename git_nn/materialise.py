@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from git_nn import smudge
 from git_nn.errors import GitNNError, StoreError
 from git_nn.gitio import index
+from git_nn.gitio.index import Written
 from git_nn.gitio.repository import Repository
 from git_nn.objects import pointer as pointers
 from git_nn.smudge import FileSink
@@ -45,25 +46,33 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task: written, or left as it was and why."""
+    """What became of a task: the written file's stat data, or why there are none.
+
+    Neither ``written`` nor ``error``: the file was no longer that pointer.
+    """
 
     task: Task
-    written: bool
+    written: os.stat_result | None = None
     error: GitNNError | None = None
 
 
 def materialise(
     repo: Repository,
     store: Store,
-    tasks: Iterable[Task],
+    tasks: Sequence[Task],
     progress: Callable[[int], Any] = lambda _: None,
 ) -> list[Outcome]:
     """Write every task's file, then tell the index; failures leave the pointer in place."""
     assert repo.work_tree is not None
+    index.forget(repo, {task.path: task.text for task in tasks})
     outcomes = [_attempt(repo.work_tree, store, task, progress) for task in tasks]
-    written = [outcome.task.path for outcome in outcomes if outcome.written]
+    written = {
+        outcome.task.path: Written(outcome.written, outcome.task.text)
+        for outcome in outcomes
+        if outcome.written is not None
+    }
     if written:
-        index.refresh(repo, written)
+        index.refresh(repo, list(written), written)
     return outcomes
 
 
@@ -71,33 +80,35 @@ def _attempt(root: Path, store: Store, task: Task, progress: Callable[[int], Any
     try:
         return Outcome(task, _write(root, store, task, progress))
     except GitNNError as error:
-        return Outcome(task, written=False, error=error)
+        return Outcome(task, error=error)
     except OSError as error:
         name = os.fsdecode(task.path)
         reason = StoreError(f"cannot write {name}: {error.strerror}", hint="run 'git nn pull'")
-        return Outcome(task, written=False, error=reason)
+        return Outcome(task, error=reason)
 
 
-def _write(root: Path, store: Store, task: Task, progress: Callable[[int], Any]) -> bool:
-    """Replace the pointer by the file; False where the file is no longer that pointer."""
+def _write(
+    root: Path, store: Store, task: Task, progress: Callable[[int], Any]
+) -> os.stat_result | None:
+    """Replace the pointer by the file; None where the file is no longer that pointer."""
     pointer = pointers.parse(task.text)
     skeleton = smudge.load_skeleton(pointer, store)
     with open_parent(root, task.path) as folder:
         name = task.path.rpartition(b"/")[2]
         mode = _mode_of(folder, name, task.text)
         if mode is None:
-            return False
+            return None
         temporary = b".nn-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
             with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "r+b") as file:
                 smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()))
                 os.fchmod(file.fileno(), mode)
-            if _mode_of(folder, name, task.text) is None:
-                return False
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            progress(skeleton.size)
-            return True
+                if _mode_of(folder, name, task.text) is None:
+                    return None
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                progress(skeleton.size)
+                return os.fstat(file.fileno())
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)

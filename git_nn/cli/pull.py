@@ -34,6 +34,6 @@ def command(paths: tuple[str, ...]) -> int:
         if outcome.error is not None:
             name = os.fsdecode(outcome.task.path)
             click.echo(f"git-nn: {name} stays a pointer: {outcome.error}", err=True)
-    click.echo(f"{sum(outcome.written for outcome in outcomes)} files written")
+    click.echo(f"{sum(outcome.written is not None for outcome in outcomes)} files written")
     failed = any(outcome.error is not None for outcome in outcomes)
     return MissingObjectError.exit_code if failed else 0

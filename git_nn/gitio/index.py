@@ -90,6 +90,16 @@ def refresh(
     return bool(targets) and _rewrite(repo, targets, blobs)
 
 
+def forget(repo: Repository, texts: Mapping[bytes, bytes]) -> bool:
+    """Drop the stat data of entries whose blobs are ``texts``, before their files change.
+
+    Whoever is killed between writing a file and ``refresh`` then leaves an entry whose
+    content Git compares, not one that it takes for modified because the size differs.
+    """
+    blobs = {path: _blob_name(text, repo.object_format) for path, text in texts.items()}
+    return bool(texts) and _rewrite(repo, dict.fromkeys(texts), blobs)
+
+
 def _lstat(top: Path, path: bytes) -> os.stat_result | None:
     try:
         found = (top / os.fsdecode(path)).lstat()
