@@ -28,7 +28,7 @@ from git_nn.objects.tensor import Shape, dtype_bits, nbytes
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 18  # elements that are widened to double at a time
+BLOCK = 1 << 15  # elements widened to double at a time: they stay in the cache
 MAX_CHUNK = 1 << 32  # bytes of one HDF5 chunk; the file format has no larger ones
 
 _NUMPY = {

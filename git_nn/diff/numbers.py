@@ -91,25 +91,21 @@ def _add_block(sums: _Sums, old: Array, new: Array) -> None:
     before, after = as_float64(old), as_float64(new)
     finite = _count_special(sums, 0, before) & _count_special(sums, 1, after)
     distance = _distance(old, new, before, after)
-    if not finite.all():
+    kept = np.count_nonzero(finite)
+    if kept < len(finite):
         before, after = np.where(finite, before, 0), np.where(finite, after, 0)
         distance = np.where(finite, distance, 0)
-    sums.pairs += int(np.count_nonzero(finite))
+    sums.pairs += int(kept)
     _note_largest(sums, distance)
     sums.total += float(distance.sum(dtype=np.float64))
-    before, after = _scaled(before, sums.exponent), _scaled(after, sums.exponent)
-    step = distance.astype(np.float64) if distance.dtype.kind == "u" else np.abs(after - before)
-    for i, product in enumerate(
-        (step * step, _dot(before, before), _dot(after, after), _dot(before, after))
+    step = distance.astype(np.float64, copy=False)
+    if sums.exponent:
+        before, after = _scaled(before, sums.exponent), _scaled(after, sums.exponent)
+        step = np.abs(after - before)
+    for i, (left, right) in enumerate(
+        ((step, step), (before, before), (after, after), (before, after))
     ):
-        sums.squares[i] += float(product.sum())
-
-
-def _dot(left: Array, right: Array) -> Array:
-    """Products whose sum is the (real) inner product."""
-    product = left * np.conj(right)
-    real: Array = product.real
-    return real
+        sums.squares[i] += float(np.vdot(left, right).real)
 
 
 def _count_special(sums: _Sums, side: int, values: Array) -> Array:
