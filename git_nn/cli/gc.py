@@ -47,22 +47,25 @@ def command(*, dry_run: bool, grace: float, as_json: bool) -> int:
 
 def _tell(sweep: Sweep, done: Swept | None) -> None:
     click.echo(
-        f"{count(sweep.pointers, 'pointer')} need {count(sweep.objects, 'object')}; "
+        f"{count(sweep.objects, 'object')} needed by {count(sweep.pointers, 'pointer')}; "
         f"{count(sweep.packs, 'pack')}, {human(sweep.size)}"
     )
     for why in sweep.blocked:
         click.echo(f"git-nn: {why}", err=True)
     if sweep.blocked:
-        click.echo("nothing was taken away; run 'git nn fsck'", err=True)
+        click.echo("git-nn: nothing was taken away; run 'git nn fsck'", err=True)
         return
-    verb = "would move" if done is None else "moved"
-    click.echo(
-        f"{verb} {count(len(sweep.retire), 'pack')} to the trash, "
-        f"{'rewriting' if done is None else 'rewrote'} {len(sweep.rewrite)}: "
-        f"{human(sweep.freed)} unneeded"
-    )
+    if sweep.retire or sweep.rewrite:
+        would = "would move" if done is None else "moved"
+        click.echo(
+            f"{would} {count(len(sweep.retire), 'pack')} to the trash and "
+            f"{'rewrite' if done is None else 'rewrote'} {len(sweep.rewrite)}: "
+            f"{human(sweep.freed)} unneeded"
+        )
+    else:
+        click.echo("nothing to take away")
     if sweep.waiting:
-        click.echo(f"{human(sweep.waiting)} more are unneeded but too new (see --grace)")
+        click.echo(f"{human(sweep.waiting)} more are unneeded, but new (see --grace)")
     if done is not None and done.deleted:
         click.echo(f"deleted {count(len(done.deleted), 'pack')} from the trash")
 
