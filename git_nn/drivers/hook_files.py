@@ -209,6 +209,13 @@ def present(repo: Repository) -> list[Path]:
     return [path for path in paths if path.is_file() and _BLOCK.search(path.read_bytes())]
 
 
+def is_current(path: Path, how: Launcher) -> bool:
+    """Whether our lines in a hook are those that ``add`` would write now."""
+    text = path.read_bytes()
+    block = _block(path.name, how, whole=_WHOLE.encode() in text)
+    return block.encode("utf-8", "surrogateescape") in text
+
+
 def _write(path: Path, text: bytes, mode: int) -> None:
     new = path.with_name(f"{path.name}.nn-{os.getpid()}")
     try:
