@@ -99,8 +99,11 @@ def _list(files: Sequence[Unsettled | Unmergeable]) -> None:
 
 def _check(files: Sequence[Unsettled | Unmergeable], patterns: Sequence[str]) -> None:
     """Raise UsageError where a pattern matches nothing that is open: it may be misspelt."""
-    names = [c.name for file in files if isinstance(file, Unsettled) for c in file.open]
-    for pattern in patterns if files else ():
+    models = [file for file in files if isinstance(file, Unsettled)]
+    names = [conflict.name for file in models for conflict in file.open]
+    if not models or any(file.whole for file in models):
+        return
+    for pattern in patterns:
         if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
             raise UsageError(
                 f"no tensor in conflict matches {pattern!r}",

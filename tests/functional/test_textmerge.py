@@ -72,7 +72,9 @@ def test_merge_file_names_the_tensor_that_both_sides_changed(tmp_path: Path, sty
 def bare(tmp_path: Path) -> Branches:
     """224 tensors on two branches; a bare clone, as a host has it, stands beside it."""
     made = versions()
-    branches = Branches.create(tmp_path / "repo", *(model(made[n]) for n in ("base", "ours", "theirs")))
+    branches = Branches.create(
+        tmp_path / "repo", *(model(made[n]) for n in ("base", "ours", "theirs"))
+    )
     branches.repo.git("clone", "-q", "--bare", ".", "../bare.git")
     return branches
 

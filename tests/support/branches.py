@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tests.support.git import Repo
 
-ATTRIBUTES = "*.safetensors filter=nn diff=nn merge=nn -text\n*.h5 filter=nn diff=nn merge=nn -text\n"
+ATTRIBUTES = (
+    "*.safetensors filter=nn diff=nn merge=nn -text\n*.h5 filter=nn diff=nn merge=nn -text\n"
+)
 MODEL = "sub dir/model.safetensors"
 
 
