@@ -24,13 +24,24 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
+# a small process of its own: a child's peak counts the memory of whoever forked it
+_LAUNCHER = """
+import os, resource, sys
+pid = os.fork()
+if not pid:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.execvp("sh", ["sh", "-c", sys.argv[1]])
+status = os.waitstatus_to_exitcode(os.wait()[1])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 FILE = "model.safetensors"
 VERSIONS = ("v1", "v2", "v3")
 
@@ -101,20 +112,24 @@ class Bench:
         self.env = {**os.environ, "HOME": str(folder), "GIT_CONFIG_GLOBAL": str(folder / "config")}
         for who in ("AUTHOR", "COMMITTER"):
             self.env[f"GIT_{who}_NAME"], self.env[f"GIT_{who}_EMAIL"] = "bench", "b@example.com"
-        self.run("git init -q -b main .", *tool.set_up, "git add -A", "git commit -q -m set-up")
+        commit = "git commit -q --allow-empty -m set-up"
+        self.run("git init -q -b main .", *tool.set_up, "git add -A", commit)
 
     def run(self, *commands: str) -> tuple[float, int]:
         """(seconds, largest resident bytes of any process) of shell commands."""
         start = time.perf_counter()
         peak = 0
         for command in commands:
-            process = subprocess.Popen(command, shell=True, cwd=self.folder, env=self.env,
-                                       stdout=subprocess.DEVNULL)  # fmt: skip
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
+            done = subprocess.run(
+                [sys.executable, "-S", "-c", _LAUNCHER, command],
+                cwd=self.folder,
+                env=self.env,
+                stdout=subprocess.PIPE,
+                check=False,
+            )
+            if done.returncode:
                 sys.exit(f"{self.tool.name}: {command!r} failed")
-            peak = max(peak, usage.ru_maxrss * 1024)
+            peak = max(peak, int(done.stdout) * 1024)
         return time.perf_counter() - start, peak
 
     def stored(self) -> int:
@@ -126,23 +141,24 @@ class Bench:
         )
 
 
-def measure(bench: Bench, files: dict[str, Path], note: Callable[[str, float], None]) -> None:
+def measure(bench: Bench, files: dict[str, Path]) -> Iterator[tuple[str, float]]:
+    """Every row of the table for one tool: (what, how much)."""
     peak = 0
     for version, path in files.items():
         shutil.copyfile(path, bench.folder / FILE)
         seconds, used = bench.run(*bench.tool.add)
-        note(f"add {version}, s", seconds)
+        yield f"add {version}, s", seconds
         bench.run(f"git commit -q -m {version}", f"git tag {version}")
-        note(f"stored after {version}, MB", bench.stored() / 1e6)
+        yield f"stored after {version}, MB", bench.stored() / 1e6
         peak = max(peak, used)
     for version in ("v1", "v3"):
         seconds, used = bench.run(*(c.format(revision=version) for c in bench.tool.checkout))
-        note(f"checkout {version}, s", seconds)
+        yield f"checkout {version}, s", seconds
         peak = max(peak, used)
         if digest(bench.folder / FILE) != digest(files[version]):
             sys.exit(f"{bench.tool.name}: {version} did not come back byte for byte")
-    note("status after checkout, s", bench.run("git status --porcelain")[0])
-    note("largest process, MB", peak / 1e6)
+    yield "status after checkout, s", bench.run("git status --porcelain")[0]
+    yield "largest process, MB", peak / 1e6
 
 
 def digest(path: Path) -> str:
@@ -171,8 +187,8 @@ def main() -> None:
         for _ in range(options.rounds):
             for tool in tools:
                 folder = Path(temporary) / tool.name
-                measure(Bench(tool, folder), files,
-                        lambda row, value, tool=tool: results[row][tool.name].append(value))  # fmt: skip
+                for row, value in measure(Bench(tool, folder), files):
+                    results[row][tool.name].append(value)
                 shutil.rmtree(folder)
         size = files["v1"].stat().st_size / 1e6
     show(results, [tool.name for tool in tools], f"{size:.0f} MB bf16, {options.rounds} rounds")
