@@ -227,10 +227,16 @@ def _name_in(pointer: Pointer, oid: Oid) -> str:
 
 
 def commit_of(repo: Repository, pointed: Pointed) -> str:
-    """A commit that has the blob, the newest that Git finds, or where else it is."""
+    """The newest commit that brought the blob to a path, or where else it is."""
     paths = [pointed.path] if pointed.path else []
     if any(entry.oid == pointed.blob for entry in revisions.index(repo, paths)):
         return "in the index"
-    argv = ("log", "--all", "--reflog", "-m", "-1", "--format=%h", f"--find-object={pointed.blob}")
-    commit = repo.git(*argv, check=False).decode().strip()
-    return f"commit {commit.split()[0]}" if commit else "in another worktree or a stash"
+    argv = ("log", "--all", "--reflog", "-m", "--format=%H", "--raw", "--no-abbrev",
+            "--no-renames", f"--find-object={pointed.blob}")  # fmt: skip
+    commit = ""
+    for line in repo.git(*argv, check=False).decode("utf-8", "replace").splitlines():
+        if not line.startswith(":"):
+            commit = line or commit
+        elif line.split(" ")[3] == pointed.blob:  # else the commit took it away
+            return f"commit {repo.git('rev-parse', '--short', commit).decode().strip()}"
+    return "in another worktree or a stash"
