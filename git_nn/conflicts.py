@@ -1,8 +1,9 @@
 """conflicts: what a merge left unsettled, one JSON file for each path (docs/spec-conflicts.md).
 
-1. A record is worth what it says only while the index has the same three versions of its
-   path as unmerged. Git knows nothing of it: 'git merge --abort' or 'git add' leave it
-   behind, and ``current`` drops it then.
+1. A record is of three versions of a path in one worktree, and is worth what it says only
+   while the index has these as unmerged. Git knows nothing of it: 'git merge --abort' or
+   'git add' leave it behind, and ``current`` drops it then. What else calls the driver
+   meanwhile ('git merge-tree') has other versions and another record.
 2. Everything can be found again without it, from the versions in the index, except for
    what has been settled already.
 3. Its oids are roots for gc.
@@ -102,8 +103,8 @@ def load(repo: Repository) -> list[Record]:
 
 
 def save(repo: Repository, record: Record) -> None:
-    """Write a record in place of the path's earlier one, whole or not at all."""
-    path = _file(repo, record.git_dir, record.path)
+    """Write a record in place of an earlier one of the same versions, whole or not at all."""
+    path = _file(repo, record)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -120,9 +121,9 @@ def save(repo: Repository, record: Record) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
-def drop(repo: Repository, path: bytes) -> None:
-    """Forget the record of ``path`` in this worktree, if there is one."""
-    _file(repo, str(repo.git_dir), path).unlink(missing_ok=True)
+def drop(repo: Repository, record: Record) -> None:
+    """Forget a record, if it is there."""
+    _file(repo, record).unlink(missing_ok=True)
 
 
 def current(repo: Repository) -> list[Record]:
@@ -130,15 +131,16 @@ def current(repo: Repository) -> list[Record]:
 
     Nothing is dropped while Git keeps the index locked: then a merge is under way.
     """
-    records = [record for record in _readable(repo) if record.git_dir == str(repo.git_dir)]
+    records = list(_readable(repo))
     if not records:
         return []
+    here = str(repo.git_dir)
     versions = unmerged(repo)
-    held = [r for r in records if blobs(versions.get(r.path, {})) == r.blobs]
+    held = [r for r in records if r.git_dir == here and blobs(versions.get(r.path, {})) == r.blobs]
     if not repo.index_file.with_name(repo.index_file.name + ".lock").exists():
         for record in records:
-            if record not in held:
-                drop(repo, record.path)
+            if record not in held and (record.git_dir == here or not Path(record.git_dir).exists()):
+                drop(repo, record)
     return sorted(held, key=lambda record: record.path)
 
 
@@ -156,9 +158,10 @@ def blobs(stages: dict[int, revisions.Entry]) -> Blobs:
     return base, ours, theirs
 
 
-def _file(repo: Repository, git_dir: str, path: bytes) -> Path:
-    """One file for each path of each worktree; all worktrees share the folder."""
-    key = oid_of(os.fsencode(git_dir), b"\0", path).hex()[:32]
+def _file(repo: Repository, record: Record) -> Path:
+    """A file for each path of each worktree and its versions; worktrees share the folder."""
+    versions = "".join(f"\0{blob or ''}" for blob in record.blobs).encode()
+    key = oid_of(os.fsencode(record.git_dir), b"\0", record.path, versions).hex()[:32]
     return repo.nn_dir / "merge" / f"{key}.json"
 
 

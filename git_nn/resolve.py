@@ -292,8 +292,9 @@ def finish(repo: Repository, store: Store, file: Unsettled) -> None:
     """
     text = render(file.result)
     written = _write(repo, store, file, text)
+    record = record_of(repo, store, file)
     if not file.is_settled:
-        conflicts.save(repo, record_of(repo, store, file))
+        conflicts.save(repo, record)
         return
     oid = repo.git("hash-object", "-w", "--stdin", stdin=text).strip()
     null = b"0" * len(oid)
@@ -306,7 +307,7 @@ def finish(repo: Repository, store: Store, file: Unsettled) -> None:
         file.path,
     )
     repo.git("update-index", "-z", "--index-info", stdin=lines)
-    conflicts.drop(repo, file.path)
+    conflicts.drop(repo, record)
     index.refresh(repo, [file.path], {file.path: written})
 
 

@@ -64,7 +64,6 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
     store = store_of(repo)
     if level > TOP_LEVEL:
         return _merge_bases(repo, store, files, path)
-    conflicts.drop(repo, path)
     sides, merged = _merged(repo, store, files, path)
     # The record first: without it the settled tensors of a conflict would be computed again.
     if not merged.is_clean:

@@ -168,14 +168,15 @@ def test_an_octopus_merge_of_one_tensor_never_becomes_a_commit(tmp_path: Path) -
     changed = [dict.fromkeys(NAMES, 0) | {NAMES[0]: i} for i in (1, 2)]
     repo = octopus(tmp_path, *changed).repo
     before = repo.git("rev-parse", "HEAD").text
-    repo.git("merge", "--no-edit", "b0", "b1", code=None)
+    repo.git("merge", "--no-edit", "b0", "b1", code=1)
     assert repo.git("rev-parse", "HEAD").text == before
-    assert "<<<<<<<" not in repo.blob(f"HEAD:{MODEL}").decode()
-    # the text with markers is no content: adding it is refused
-    if b"<<<<<<<" in repo.read(MODEL):
-        assert "conflict markers" in repo.git("add", MODEL, code=None).errors
-    repo.nn("resolve", "--theirs", code=None)
-    assert b"<<<<<<<" not in repo.read(MODEL)
+    # the text with markers is in the work tree, but it is no content: adding it is refused
+    assert b"<<<<<<<" in repo.read(MODEL)
+    assert "conflict markers" in repo.git("add", MODEL, code=128).errors
+    assert f"{NAMES[0]}  f32 2x2  changed on both sides" in repo.nn("resolve").text
+    repo.nn("resolve", "--theirs")
+    assert repo.read(MODEL) == model(changed[1])
+    assert repo.git("ls-files", "-u").text == ""
 
 
 def test_attributes_of_these_tests_are_what_track_writes() -> None:
