@@ -71,7 +71,7 @@ class Report:
 
 def check(repo: Repository, store: LocalStore, *, connectivity: bool = False) -> Report:
     """Check the store of ``repo``; with ``connectivity`` no pack is read."""
-    needs = find_needs(repo, store)
+    needs = find_needs(repo, store, strict=True)
     damages = [] if connectivity else _verify(store)
     findings = [
         *(_of_pack(damage) for damage in damages),

@@ -14,7 +14,7 @@ that the skeleton names; so skeletons are read from the store.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -37,6 +37,8 @@ from git_nn.store.base import Store, read_bytes
 
 MIN_SIZE = 80  # no pointer is shorter: its second line alone is longer
 _MENTIONED = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_HEAD = re.compile(rb"git-nn pointer 1\n#[^\n]*\nlayout [^\n]+\nskeleton ([0-9a-f]{64}) [0-9]+\n")
+_STANZA = re.compile(rb"\ntensor [^\n]+\n  \S+ \S+ (?:([0-9a-f]{64})(?: [^\n]+)?|view [^\n]+)\n")
 _SKELETON = re.compile(rb"^skeleton ([0-9a-f]{64}) ", re.MULTILINE)
 
 
@@ -91,9 +93,13 @@ class Needs:
         return oid in self.objects or oid in self.mentioned
 
 
-def find_needs(repo: Repository, store: Store, before: Needs | None = None) -> Needs:
+def find_needs(
+    repo: Repository, store: Store, before: Needs | None = None, *, strict: bool = False
+) -> Needs:
     """All needs of ``repo`` and of the merges under way in it.
 
+    ``strict`` parses every pointer, to find those that are not valid; else a text of the
+    right shape is only searched for oids, which is many times faster.
     ``before`` is an earlier answer: what it read is not read again, and what it needs is
     needed still. Skeletons that could not be read then are tried again.
     """
@@ -103,7 +109,7 @@ def find_needs(repo: Repository, store: Store, before: Needs | None = None) -> N
             if found.size is None:
                 needs.absent.append(found.oid)
             elif MIN_SIZE <= found.size <= pointers.MAX_SIZE:
-                _look_at(Pointed(found.oid, found.path), reader, store, needs)
+                _look_at(Pointed(found.oid, found.path), reader, store, needs, strict=strict)
     for record in sorted((repo.nn_dir / "merge").glob("*.json")):
         needs.mentioned.update(_mentions(record.read_bytes()))
     return needs
@@ -122,7 +128,7 @@ def _again(before: Needs) -> Needs:
     )
 
 
-def _look_at(pointed: Pointed, reader: Reader, store: Store, needs: Needs) -> None:
+def _look_at(pointed: Pointed, reader: Reader, store: Store, needs: Needs, *, strict: bool) -> None:
     name = bytes.fromhex(pointed.blob)
     if name in needs._seen:
         return
@@ -131,12 +137,13 @@ def _look_at(pointed: Pointed, reader: Reader, store: Store, needs: Needs) -> No
     if text is None:
         needs.absent.append(pointed.blob)
     elif looks_like_pointer(text[:4096]):
-        _add_text(pointed, text, store, needs)
+        _add_text(pointed, text, store, needs, strict=strict)
 
 
-def _add_text(pointed: Pointed, text: bytes, store: Store, needs: Needs) -> None:
+def _add_text(pointed: Pointed, text: bytes, store: Store, needs: Needs, *, strict: bool) -> None:
+    found = None if strict else _oids_in(text)
     try:
-        pointer = pointers.parse(text)
+        skeleton, payloads = found or _parsed(text)
     except PointerError as error:
         kind: Literal["text", "version"] = (
             "version" if isinstance(error, PointerVersionError) else "text"
@@ -145,7 +152,22 @@ def _add_text(pointed: Pointed, text: bytes, store: Store, needs: Needs) -> None
         needs.mentioned.update(_mentions(text))
         needs.mentioned.update(_mentioned_blobs(text, store))
     else:
-        _add_pointer(pointed, pointer, store, needs)
+        _add_pointer(pointed, skeleton, payloads, store, needs)
+
+
+def _parsed(text: bytes) -> tuple[Oid, list[Oid]]:
+    pointer = pointers.parse(text)
+    return pointer.skeleton, [entry.oid for entry in pointer.stored.values()]
+
+
+def _oids_in(text: bytes) -> tuple[Oid, list[Oid]] | None:
+    """Skeleton and payloads of a text that has the shape of a pointer, line for line."""
+    head = _HEAD.match(text)
+    stanzas = _STANZA.findall(text, head.end()) if head else []
+    if head is None or text.count(b"\n", head.end()) != 3 * len(stanzas):
+        return None
+    payloads = [Oid(bytes.fromhex(oid.decode())) for oid in stanzas if oid]
+    return Oid(bytes.fromhex(head[1].decode())), payloads
 
 
 def _mentions(text: bytes) -> Iterator[Oid]:
@@ -159,17 +181,16 @@ def _mentioned_blobs(text: bytes, store: Store) -> Iterator[Oid]:
             yield from _read_blobs(Oid(bytes.fromhex(match[1].decode())), store)
 
 
-def _add_pointer(pointed: Pointed, pointer: Pointer, store: Store, needs: Needs) -> None:
+def _add_pointer(
+    pointed: Pointed, skeleton: Oid, payloads: Sequence[Oid], store: Store, needs: Needs
+) -> None:
     if pointed in needs._retried and pointed in needs.pointers:
         number = needs.pointers.index(pointed)
     else:
         number = len(needs.pointers)
         needs.pointers.append(pointed)
-    for oid in _blobs(pointer.skeleton, pointed, store, needs):
+    for oid in (*_blobs(skeleton, pointed, store, needs), skeleton, *payloads):
         needs.objects.setdefault(oid, number)
-    needs.objects.setdefault(pointer.skeleton, number)
-    for entry in pointer.stored.values():
-        needs.objects.setdefault(entry.oid, number)
 
 
 def _blobs(oid: Oid, pointed: Pointed, store: Store, needs: Needs) -> list[Oid]:
