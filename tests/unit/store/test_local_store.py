@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -342,7 +341,6 @@ def test_a_full_disk_is_one_clear_error_and_the_store_stays_as_it_was(tmp_path: 
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert "would be larger than this system allows; raise the limit" in done.stdout
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     assert leftovers(tmp_path) == []
     assert [path.stem for path in pack_paths(tmp_path)] == [only_pack(tmp_path).stem]
     (again,) = put(open_store(tmp_path), noise(9_000_000))
@@ -431,19 +429,23 @@ def test_every_system_call_of_the_store_goes_through_one_module() -> None:
 
 
 def test_a_hundred_megabytes_go_through_in_bounded_memory(tmp_path: Path) -> None:
+    # getrusage would count the process that started this one.
     program = (
-        "import resource, sys; from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from git_nn.store.local import open_store\n"
         "import numpy, zstandard\n"
         "piece = numpy.random.default_rng(0).standard_normal(1 << 18).astype('f4')\n"
         "store = open_store(Path(sys.argv[1]))\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "def peak():\n"
+        "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "    return int(next(line.split()[1] for line in lines if line.startswith('VmHWM')))\n"
+        "before = peak()\n"
         "with store.batch() as batch:\n"
         "    oid, size = batch.put(((piece + i).tobytes() for i in range(160)), dtype='f32')\n"
         "assert sum(len(piece) for piece in store.read(oid)) == size == 160 << 20\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "print(peak() - before)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 130 * 1024  # KiB, on Linux
+    assert 4 * 1024 < int(done.stdout) < 130 * 1024  # KiB
