@@ -4,9 +4,9 @@ Invariants:
 1. Only the keys of ``settings`` are touched, and of them only values that we wrote, unless
    the person says --force.
 2. Installing twice changes nothing; installing another version replaces our own values.
-3. After ``uninstall`` the file has the bytes that it had before. Git's own writer adds a
-   line feed to a file that ends without one, and makes a file that was not there: which of
-   the two it was is kept in filter.nn.restore meanwhile.
+3. After ``uninstall`` the file has the bytes that it had before. Git's own writer makes a
+   file that was not there, and changes the white space at the end of another: what was
+   there is kept in filter.nn.restore meanwhile, where it is not the usual line feed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TEXTCONV_VERSION = 1
 
 SCOPES = ("global", "local", "system", "worktree")
 _OURS = re.compile(r"git_nn\.drivers\.(filter_process|diff|textconv|merge)\b|\Agit-nn\b")
-_RESTORE = "filter.nn.restore"
+_RESTORE, _MISSING = "filter.nn.restore", "missing"
 _PATIENCE = 5.0
 
 
@@ -197,36 +197,44 @@ def _global_file(env: Mapping[str, str]) -> Path | None:
 
 
 def _remember(where: Place) -> None:
-    """Note what Git's writer will change beside our keys."""
+    """Note what Git's writer will change beside our keys: white space at the end, in hex."""
     path = where.file
     if path is None:
         return
     try:
-        before = path.read_bytes()
+        tail = _tail(path.read_bytes())
     except OSError:
-        _patient(lambda: where.git(_RESTORE, "missing"))
+        _patient(lambda: where.git(_RESTORE, _MISSING))
         return
-    if before and not before.endswith(b"\n"):
-        _patient(lambda: where.git(_RESTORE, "unterminated"))
+    if tail not in (b"\n", b"\r\n"):
+        _patient(lambda: where.git(_RESTORE, tail.hex()))
+
+
+def _tail(data: bytes) -> bytes:
+    return data[len(data.rstrip(b" \t\r\n")) :]
 
 
 def _restore(path: Path | None, before: str) -> None:
-    """Bring back a file that was missing or had no last line feed; under Git's own lock."""
+    """Bring back the end of a file, or that it was not there; under Git's own lock."""
     if path is None or path.is_symlink():
         return
     lock = path.with_name(path.name + ".lock")
     try:
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError:  # somebody is writing: a line feed more does no harm
+    except OSError:  # somebody is writing: another line feed does no harm
         return
-    with os.fdopen(fd, "wb") as file:
-        data = path.read_bytes()
-        if before == "unterminated" and data.endswith(b"\n"):
-            file.write(data[:-1])
+    try:
+        with os.fdopen(fd, "wb") as file:
+            data = path.read_bytes()
+            if before == _MISSING:
+                if not data:
+                    path.unlink()
+                return
+            file.write(data[: len(data) - len(_tail(data))] + bytes.fromhex(before))
             file.flush()
             os.fchmod(fd, path.stat().st_mode & 0o777)
-            lock.replace(path)
-            return
-    if before == "missing" and not data:
-        path.unlink()
-    lock.unlink()
+        lock.replace(path)
+    except ValueError:  # not what ``_remember`` wrote
+        return
+    finally:
+        lock.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from git_nn import __version__
@@ -86,22 +87,10 @@ def _check_programs(
 
 def _fault(command: str) -> str:
     """Why the program of a configured command does not start; '' where it does."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return "cannot be read as a command"
-    if not words:
-        return "is empty"
-    python, flags, paths = words[0], [], []
-    for word in words[1:]:
-        if word.endswith("launch.py"):
-            paths.append(str(Path(word).parents[2]))
-        if not word.startswith("-") or word == "-m":
-            break
-        flags.append(word)
+    python, flags, paths = _start_of(command)
     if not Path(python).exists():
         return f"names {python}, which is gone"
-    found = probe(python, tuple(flags), *paths)
+    found = probe(python, flags, *paths)
     if found is None:
         return f"names {python}, which cannot import git_nn"
     version, file, missing = found
@@ -112,3 +101,15 @@ def _fault(command: str) -> str:
     if file != str(PACKAGE / "__init__.py"):
         return f"starts the git-nn in {Path(file).parent}, and this is {PACKAGE}"
     return ""
+
+
+def _start_of(command: str) -> tuple[str, tuple[str, ...], list[str]]:
+    """The interpreter, its flags, and the folder of a source checkout, of a command of ours."""
+    try:
+        python, *words = shlex.split(command.replace("%%", "%"))
+    except ValueError:
+        return command, (), []
+    flags = tuple(takewhile(lambda word: word.startswith("-") and word != "-m", words))
+    rest = words[len(flags) :]
+    launched = bool(rest) and rest[0].endswith("launch.py")
+    return python, flags, [str(Path(rest[0]).parents[2])] if launched else []
