@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from git_nn.demo import keras_file
-from git_nn.demo.network import LAYERS, accuracy, draw_digits, new_weights, train
+from git_nn.demo.network import LAYERS, Weights, accuracy, draw_digits, new_weights, train
 from git_nn.errors import GitError
 
 MODEL = "model.h5"
@@ -57,10 +57,15 @@ class Stage:
 
 def tell(stage: Stage) -> bool:
     """Play the whole story; whether every version came back byte for byte."""
+    digests: dict[str, str] = {}
+    weights = _commit_a_model(stage, digests)
+    _fine_tune_twice(stage, weights, digests)
+    return _check_out(stage, digests)
+
+
+def _commit_a_model(stage: Stage, digests: dict[str, str]) -> Weights:
     model = stage.folder / MODEL
     data, test = draw_digits(6000, seed=1), draw_digits(1000, seed=2)
-    noisy, noisy_test = draw_digits(6000, seed=3, noise=0.35), draw_digits(4000, seed=4, noise=0.35)
-    digests: dict[str, str] = {}
 
     stage.tell("Once per repository (or once per machine, without --local)")
     stage.git("init", "-q", "-b", "main", ".")
@@ -78,8 +83,14 @@ def tell(stage: Stage) -> bool:
 
     stage.tell("What Git stores is a readable pointer; the tensors are in .git/nn")
     stage.git("show", "--no-textconv", f"HEAD:{MODEL}", lines=10)
+    return weights
 
-    stage.tell("A branch fine-tunes the last two layers on noisier digits; git diff shows what moved")
+
+def _fine_tune_twice(stage: Stage, weights: Weights, digests: dict[str, str]) -> None:
+    model = stage.folder / MODEL
+    noisy, test = draw_digits(6000, seed=3, noise=0.35), draw_digits(4000, seed=4, noise=0.35)
+
+    stage.tell("A branch fine-tunes the last two layers; git diff shows which tensors moved")
     stage.git("switch", "-q", "-c", "noisy")
     head = train(weights, noisy, epochs=5, rate=0.05, only=LAYERS[1:])
     keras_file.save(model, head)
@@ -99,26 +110,23 @@ def tell(stage: Stage) -> bool:
     digests["main"] = stage.digest()
     merged = keras_file.load(model)
     for name, version in (("main", body), ("noisy", head), ("merged", merged)):
-        stage.say(f"  {name:10} {accuracy(version, noisy_test):.1%} right on noisy digits")
+        stage.say(f"  {name:10} {accuracy(version, test):.1%} right on noisy digits")
 
     stage.tell("Which commit changed which layer?")
     stage.git("log", "--oneline", "--graph")
     stage.git("blame", "-s", MODEL)
 
-    stage.tell("Every version comes back byte for byte")
-    exact = _check_out(stage, digests)
-    stage.git("status", "--short", "--branch")
-    stage.git("nn", "fsck")
-    return exact
-
 
 def _check_out(stage: Stage, digests: dict[str, str]) -> bool:
+    stage.tell("Every version comes back byte for byte")
     exact = True
     for revision, digest in digests.items():
         stage.git("checkout", "-q", revision)
         same = stage.digest() == digest
         exact = exact and same
         stage.say(f"  sha256 {digest[:16]}...  {'identical' if same else 'DIFFERENT'}")
+    stage.git("status", "--short", "--branch")
+    stage.git("nn", "fsck")
     return exact
 
 

@@ -6,7 +6,6 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from git_nn.store.memory import MemoryStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from git_nn.objects.oid import oid_of
 from git_nn.objects.pointer import Pointer
 from git_nn.objects.skeleton import Blob, Crc32, Literal
 from git_nn.store.base import Store, read_bytes
+from git_nn.store.memory import MemoryStore
 from tests.support.models import normal, safetensors_file
 
 
@@ -141,7 +141,7 @@ def test_a_pointer_that_does_not_fit_its_skeleton_names_the_tensor(change: str) 
         "extra": text + stanza.replace(b"tensor b", b"tensor c"),
         "swapped": text.replace(b"f32 7 ", b"f32 30 ").replace(b"f32 30 ", b"f32 7 ", 1),
     }[change]
-    with pytest.raises(PointerError, match="tensor [abc] "):
+    with pytest.raises(PointerError, match=r"tensor [abc] "):
         smudge.load_skeleton(pointers.parse(wrong), store)
 
 
