@@ -60,6 +60,18 @@ def adopt(repo: Repository, store: LocalStore, pointers: Iterable[Pointer]) -> N
         store.adopt_packs(other, blobs - missing)
 
 
+def elsewhere(repo: Repository, store: LocalStore, oids: Iterable[Oid]) -> dict[Path, list[Oid]]:
+    """Which of ``oids`` a neighbour has, by the path of its store; each oid once."""
+    left = list(oids)
+    found: dict[Path, list[Oid]] = {}
+    for path in neighbours(repo):
+        if left and path != store.root:
+            missing = set(open_store(path).missing(left))
+            found[path] = [oid for oid in left if oid not in missing]
+            left = [oid for oid in left if oid in missing]
+    return {path: held for path, held in found.items() if held}
+
+
 def lacks(store: LocalStore, pointer: Pointer) -> list[Oid]:
     """What ``pointer`` needs and the store has not: tensors, skeleton, its blobs."""
     missing = store.missing([pointer.skeleton, *(s.oid for s in pointer.stored.values())])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from git_nn.adopt import adopt, lacks
+from git_nn.adopt import adopt, elsewhere, lacks
 from git_nn.clean import clean
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError, PointerError
 from git_nn.formats.base import FileSource
@@ -118,6 +118,13 @@ def _object_findings(
     repo: Repository, store: LocalStore, needs: Needs, damages: Sequence[Damage]
 ) -> Iterator[Finding]:
     missing = store.missing(needs.objects)
+    for path, held in elsewhere(repo, store, missing).items():
+        yield Finding(
+            "note",
+            f"{len(held)} objects of other versions are not here yet, but in {path}; "
+            "a checkout brings them",
+        )
+        missing = [oid for oid in missing if oid not in set(held)]
     troubles: list[tuple[Kind, Oid, str]] = [
         ("missing", oid, "is not in the store") for oid in missing
     ]
