@@ -22,6 +22,7 @@ from git_nn.errors import (
 )
 from git_nn.formats import pickle_ops, table
 from git_nn.formats.base import BytesSource
+from git_nn.gitio.attributes import lookup
 from git_nn.gitio.objects import Reader
 from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import Entry
@@ -88,8 +89,14 @@ class Inspection:
             yield from self._raw(entry.path, driver, size, head)
             if _may_be_pickle(entry.path, head):
                 yield from self._raw_pickle(entry.path, content)
-        elif driver == "nn":
+        elif driver == "nn" or self._is_tracked_later(entry.path):
+            if driver != "nn":
+                yield _without_rule(entry.path)
             yield from self._pointer(entry.path, content or head)
+
+    def _is_tracked_later(self, path: bytes) -> bool:
+        """Whether the work tree has a rule for the path that is not staged."""
+        return lookup(self.repo, [path], ["filter"])[path].get("filter") == "nn"
 
     def _head(self, oid: str) -> bytes:
         child = self.repo.start("cat-file", "blob", oid)
@@ -176,6 +183,11 @@ class Inspection:
                     f"or to allow it: git config nn.check.{kind.lower()} ignore"
                 )
                 yield Finding(kind.lower(), path, message, fix, severity, stored.name)
+
+
+def _without_rule(path: bytes) -> Finding:
+    message = "is a pointer, but no .gitattributes that is staged has a rule for it"
+    return Finding("no-rule", path, message, "git add .gitattributes", Severity.WARNING)
 
 
 def _missing(path: bytes, pointer: Pointer, gone: list[Oid]) -> Finding:
