@@ -311,6 +311,7 @@ def test_contiguous_datasets_merge_without_a_new_file(tmp_path: Path) -> None:
         {"chunks": (2, 3), "compression": "gzip"},
         {"chunks": (5, 7), "compression": "gzip", "shuffle": True, "fletcher32": True},
         {"chunks": (2, 3)},
+        {"chunks": (2, 3), "compression": "lzf"},
     ],
 )
 def test_chunked_datasets_merge_whatever_their_lengths(tmp_path: Path, options: dict) -> None:
