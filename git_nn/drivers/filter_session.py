@@ -26,7 +26,13 @@ from git_nn.drivers.caller import Command, calling_command
 from git_nn.drivers.content import IN_MEMORY, all_of, collected, passed_through, written
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
-from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError
+from git_nn.errors import (
+    ConflictMarkerError,
+    DamagedObjectError,
+    GitNNError,
+    MissingObjectError,
+    PointerError,
+)
 from git_nn.formats.base import Source
 from git_nn.gitio.config import Config, load
 from git_nn.gitio.objects import Reader, open_batch
@@ -158,22 +164,25 @@ class Session:
     def _smudge_pointer(self, request: Request, text: bytes, *, asked_again: bool) -> Answer:
         if self._wants_pointer(request):
             return Answer([text])
-        pointer = pointers.parse(text)
+        waits = request.can_delay or asked_again
         try:
+            pointer = pointers.parse(text)
             self._need(pointer)
             skeleton = smudge.load_skeleton(pointer, self.store)
-            if (request.can_delay or asked_again) and self._may_wait(skeleton):
+            if waits and self._may_wait(skeleton):
                 self.later.append(Task(request.path, text))
                 return Answer([text])
             return Answer(written(pointer, skeleton, self.store, self.repo.nn_dir))
-        except (MissingObjectError, DamagedObjectError) as error:
-            if request.can_delay and not asked_again:
+        except ConflictMarkerError:
+            return Answer([text])  # Git merged the text by itself; clean will refuse it
+        except (MissingObjectError, DamagedObjectError, PointerError) as error:
+            if request.can_delay and not isinstance(error, PointerError):
                 self.delayed[request.path] = text
                 return Answer(delayed=True)
-            if asked_again:  # never a failed checkout: the pointer is a clean state
+            if waits:  # never a failed checkout: the pointer is a clean state
                 self.without.append((request.path, error))
                 return Answer([text])
-            return self._adopted(pointer)
+            return self._adopted(pointers.parse(text))
 
     def _need(self, pointer: Pointer) -> None:
         missing = self.store.missing(

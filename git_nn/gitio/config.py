@@ -54,7 +54,7 @@ class Config:
         raise UsageError(f"{key} is {text!r}, neither true nor false", hint=_unset(key))
 
     def section(self, prefix: str) -> dict[str, str]:
-        """Every key that starts with ``prefix`` and a dot, with the value that counts."""
+        """Keys that start with ``prefix`` and a dot, with the value that counts, last set last."""
         start = f"{_normal(prefix + '.x')[:-2]}."
         return {key: found[-1] or "" for key, found in self.values.items() if key.startswith(start)}
 
@@ -82,5 +82,5 @@ def parse(output: bytes) -> Config:
         name, feed, value = item.partition(b"\n")
         key = _normal(name.decode("utf-8", "surrogateescape"))
         text = value.decode("utf-8", "surrogateescape") if feed else None
-        values[key] = (*values.get(key, ()), text)
+        values[key] = (*values.pop(key, ()), text)  # a key that is set again comes last
     return Config(values)

@@ -135,13 +135,18 @@ def test_a_failure_is_an_error_for_this_file_only(peer: Filter) -> None:
     _, text = peer.ask("clean", MODEL)
     marked = text.replace(b"\n\ntensor a", b"\n<<<<<<< ours\n\ntensor a")
     newer = text.replace(b"pointer 1", b"pointer 9")
-    for bad in (marked, newer, text[:-5], b"git-nn pointer "):
+    for bad in (newer, text[:-5], b"git-nn pointer "):
         assert peer.ask("clean", bad)[0] == "status=error"
         assert peer.ask("smudge", bad)[0] == "status=error"
+        path = "pathname=in the work tree"
+        assert peer.ask("smudge", bad, path, "can-delay=1") == ("status=success", bad)
+    assert peer.ask("clean", marked)[0] == "status=error"
+    assert peer.ask("smudge", marked) == ("status=success", marked)  # a merge without a driver
     assert peer.ask("clean", MODEL) == ("status=success", text)
     code, errors = peer.close()
     assert code == 0
-    assert errors.count("model.safetensors") == 8
+    assert errors.count("git-nn: model.safetensors: ") == 7
+    assert errors.count("in the work tree stays a pointer: ") == 3
     assert "conflict markers" in errors
     assert "git nn resolve" in errors
     assert "upgrade" in errors
