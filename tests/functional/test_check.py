@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from git_nn.drivers import large_files
+from tests.support import torch_file
 from tests.support.git import Repo
 from tests.support.models import normal, safetensors_file
 
@@ -218,6 +219,19 @@ def test_a_pickle_of_plain_data_is_no_finding(repo: Repo) -> None:
     repo.write("t.pt", torch_zip({"epoch": 3}))
     repo.git("add", "-A")
     assert findings(repo, code=0) == []
+
+
+def test_the_pickle_of_a_real_torch_layout_is_searched(repo: Repo) -> None:
+    weights = {"w": torch_file.tensor(torch_file.S("0", "f32", normal(1, 6).tobytes()), (2, 3))}
+    repo.write("good.pt", torch_file.save(torch_file.ordered(weights)))
+    evil = {**weights, "x": torch_file.R(torch_file.G("posix", "system"), ("touch pwned",))}
+    repo.write("evil.pt", torch_file.save(torch_file.ordered(evil)))
+    repo.git("add", "-A")
+    for name in ("good.pt", "evil.pt"):
+        assert b"layout torch 1\n" in repo.blob(f":{name}")
+    (found,) = findings(repo)
+    assert found["path"] == "evil.pt"
+    assert "calls posix.system" in found["message"]
 
 
 def test_a_first_commit_is_checked(repo: Repo) -> None:
