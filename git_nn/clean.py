@@ -12,15 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from zlib import crc32
 
 from git_nn.formats import table
 from git_nn.formats.base import Source, pieces
 from git_nn.formats.chunking import cuts
 from git_nn.objects import skeleton as skeletons
-from git_nn.objects.layout import Checksum, Layout, Payload
+from git_nn.objects.layout import Layout, Payload
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
-from git_nn.objects.skeleton import INLINE_LIMIT, Blob, Crc32, Literal, Part, Run, Skeleton
+from git_nn.objects.skeleton import (
+    INLINE_LIMIT,
+    Blob,
+    Crc32,
+    Crc32Chain,
+    Literal,
+    Part,
+    Run,
+    Skeleton,
+    chain_digits,
+)
 from git_nn.store.base import Batch, Store
 from git_nn.store.hashing import HashOnly
 
@@ -92,10 +103,7 @@ def _runs(layout: Layout, source: Source, batch: Batch) -> Iterator[Run]:
 
 
 def _placed(layout: Layout, source: Source) -> list[tuple[int, Run]]:
-    placed: list[tuple[int, Run]] = [
-        (checksum.offset, Crc32(checksum.start, checksum.stop))
-        for checksum in _true_checksums(layout, source)
-    ]
+    placed: list[tuple[int, Run]] = list(_true_checksums(layout, source))
     for payload in layout.payloads:
         done = 0
         for extent in payload.extents:
@@ -105,21 +113,24 @@ def _placed(layout: Layout, source: Source) -> list[tuple[int, Run]]:
     return sorted(placed, key=lambda item: item[0])
 
 
-def _true_checksums(layout: Layout, source: Source) -> list[Checksum]:
-    """The checksums that hold; a wrong one in the file is a literal like any other."""
-    computed: dict[tuple[int, int], bytes] = {}
+def _true_checksums(layout: Layout, source: Source) -> Iterator[tuple[int, Run]]:
+    """The checksums and chains that hold; a wrong one in the file is a literal like any other."""
+
+    @cache
+    def crc(start: int, stop: int) -> int:
+        value = 0
+        for piece in pieces(source, start, stop - start):
+            value = crc32(piece, value)
+        return value
+
     for checksum in layout.checksums:
-        span = (checksum.start, checksum.stop)
-        if span not in computed:
-            value = 0
-            for piece in pieces(source, checksum.start, checksum.stop - checksum.start):
-                value = crc32(piece, value)
-            computed[span] = value.to_bytes(4, "little")
-    return [
-        checksum
-        for checksum in layout.checksums
-        if source.read(checksum.offset, 4) == computed[checksum.start, checksum.stop]
-    ]
+        value = crc(checksum.start, checksum.stop).to_bytes(4, "little")
+        if source.read(checksum.offset, 4) == value:
+            yield checksum.offset, Crc32(checksum.start, checksum.stop)
+    for chain in layout.chains:
+        digits = chain_digits(crc(*span) for span in chain.spans)
+        if source.read(chain.offset, len(digits)) == digits:
+            yield chain.offset, Crc32Chain(chain.spans)
 
 
 def _literal(source: Source, start: int, stop: int, batch: Batch) -> Iterator[Run]:

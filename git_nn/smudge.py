@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 from zlib import crc32
 
@@ -17,7 +18,7 @@ from git_nn.objects import skeleton as skeletons
 from git_nn.objects.names import escape
 from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer
-from git_nn.objects.skeleton import Blob, Crc32, Literal, Part, Skeleton
+from git_nn.objects.skeleton import Blob, Crc32, Crc32Chain, Literal, Part, Skeleton, chain_digits
 from git_nn.store.base import SEGMENT, Store, read_bytes
 
 
@@ -89,7 +90,7 @@ def check_fit(pointer: Pointer, skeleton: Skeleton) -> None:
 def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -> None:
     """Write the whole file; ``sink`` is empty and ``skeleton`` is that of ``pointer``."""
     places: dict[str, list[tuple[Part, int]]] = {}
-    checksums: list[tuple[Crc32, int]] = []
+    checksums: list[tuple[Crc32 | Crc32Chain, int]] = []
     position = 0
     for run in skeleton.runs:
         match run:
@@ -99,7 +100,7 @@ def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -
                 _copy(store, run.oid, "literal bytes", [(run.length, position)], sink)
             case Part():
                 places.setdefault(run.payload, []).append((run, position))
-            case Crc32():
+            case Crc32() | Crc32Chain():
                 checksums.append((run, position))
         position += run.length
     for name, parts in places.items():
@@ -130,17 +131,19 @@ def _copy(store: Store, oid: Oid, what: str, spans: list[tuple[int, int]], sink:
         raise DamagedObjectError(oid.hex(), f"{what} has not the length that the file needs")
 
 
-def _write_checksums(checksums: list[tuple[Crc32, int]], sink: Sink) -> None:
-    computed: dict[tuple[int, int], bytes] = {}
-    for checksum, at in checksums:
-        span = (checksum.start, checksum.stop)
-        if span not in computed:
-            computed[span] = _crc32(sink, *span).to_bytes(4, "little")
-        sink.write_at(at, computed[span])
+def _write_checksums(placed: list[tuple[Crc32 | Crc32Chain, int]], sink: Sink) -> None:
+    """Chains first, since a checksum may cover one."""
 
+    @cache
+    def crc(start: int, stop: int) -> int:
+        value = 0
+        for offset in range(start, stop, SEGMENT):
+            value = crc32(sink.read_at(offset, min(SEGMENT, stop - offset)), value)
+        return value
 
-def _crc32(sink: Sink, start: int, stop: int) -> int:
-    value = 0
-    for offset in range(start, stop, SEGMENT):
-        value = crc32(sink.read_at(offset, min(SEGMENT, stop - offset)), value)
-    return value
+    for run, at in placed:
+        if isinstance(run, Crc32Chain):
+            sink.write_at(at, chain_digits(crc(*span) for span in run.spans))
+    for run, at in placed:
+        if isinstance(run, Crc32):
+            sink.write_at(at, crc(run.start, run.stop).to_bytes(4, "little"))

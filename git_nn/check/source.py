@@ -10,7 +10,7 @@ from itertools import accumulate
 from git_nn.errors import LayoutError
 from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer
-from git_nn.objects.skeleton import Blob, Crc32, Literal, Part, Run, Skeleton
+from git_nn.objects.skeleton import Blob, Crc32, Crc32Chain, Literal, Part, Run, Skeleton
 from git_nn.store.base import Store
 
 
@@ -53,7 +53,7 @@ class StoredSource:
             case Part():
                 oid = self.pointer.stored[run.payload].oid
                 return self._stored(oid, run.offset + start, length)
-            case Crc32():
+            case Crc32() | Crc32Chain():
                 return bytes(length)
 
     def _stored(self, oid: Oid, start: int, length: int) -> bytes:

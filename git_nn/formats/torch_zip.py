@@ -4,7 +4,9 @@
 the storages, one payload each. A storage that a tensor fills in C order is a payload of that
 tensor's name, dtype and shape; every other tensor on it is a view. A storage that is seen
 only in parts or transposed is called ``storage:KEY``. What cannot be placed stays literal.
-The CRC-32s of the storages follow from the payloads, so they are checksums.
+The CRC-32s of the storages follow from the payloads, so they are checksums; so is the part of
+the serialization id that combines them, a chain. Two saves that differ only in the values of
+tensors have the same literal bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from git_nn.formats.pickle_opcodes import run
 from git_nn.formats.torch_plain import plain
 from git_nn.formats.torch_walk import Reference, references
 from git_nn.formats.zip_directory import STORED, Member, read_members
-from git_nn.objects.layout import Checksum, Extent, Layout, Payload, View
+from git_nn.objects.layout import CHAIN_LENGTH, Chain, Checksum, Extent, Layout, Payload, View
 from git_nn.objects.names import natural_key
 from git_nn.objects.tensor import contiguous_strides, dtype_bits, is_dtype, nbytes
 
@@ -63,7 +65,28 @@ def layout(source: Source) -> Layout:
             if member.size:
                 slots = member.crc_slots
                 checksums += (Checksum(slot, member.start, member.stop) for slot in slots)
-    return Layout(NAME, VERSION, source.size, tuple(payloads), tuple(views), tuple(checksums))
+    chains, of_id = _serialization_id(members, root)
+    return Layout(
+        NAME, VERSION, source.size, tuple(payloads), tuple(views), (*checksums, *of_id), chains
+    )
+
+
+def _serialization_id(
+    members: dict[str, Member], root: str
+) -> tuple[tuple[Chain, ...], tuple[Checksum, ...]]:
+    """Of its forty digits the last twenty combine the CRC-32s of all members before it.
+
+    The first twenty depend on the names of the members only, and stay literal.
+    """
+    last = members.get(f"{root}.data/serialization_id")
+    if last is None or last.size != 2 * CHAIN_LENGTH or last.method != STORED:
+        return (), ()
+    before = [member for member in members.values() if member.start < last.start]
+    if not before or any(member.method != STORED for member in before):
+        return (), ()  # the CRC-32 of a compressed member is that of bytes that are not here
+    spans = tuple((member.start, member.stop) for member in before)
+    slots = tuple(Checksum(slot, last.start, last.stop) for slot in last.crc_slots)
+    return (Chain(last.start + CHAIN_LENGTH, spans),), slots
 
 
 def structure(source: Source) -> dict[str, Any]:

@@ -8,7 +8,8 @@ are the file, byte for byte; a wrong layout can cost compression, never data.
 Words: extent, a run of payload bytes in the file. payload, the bytes of one tensor as
 the file stores them, in one or more extents. view, a tensor that is a window on
 another's payload (tied weights, transposed or sliced tensors). checksum, four bytes
-that are the CRC-32 of another range of the file and follow from the payloads.
+that are the CRC-32 of another range of the file and follow from the payloads. chain,
+twenty digits that combine the CRC-32s of several ranges, as torch's serialization id does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from git_nn.objects.tensor import Shape, check_shape, is_dtype, nbytes
 MAX_TENSORS = 200_000
 MAX_EXTENTS = 2_000_000
 MAX_FORM = 200
+CHAIN_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,14 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """``CHAIN_LENGTH`` digits at ``offset``: the combined CRC-32s of ``spans`` of the file."""
+
+    offset: int
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """What a format says about a file of ``size`` bytes; trust it only after ``check``."""
 
@@ -89,6 +99,7 @@ class Layout:
     payloads: tuple[Payload, ...] = ()
     views: tuple[View, ...] = ()
     checksums: tuple[Checksum, ...] = ()
+    chains: tuple[Chain, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -157,6 +168,7 @@ def _check_names(layout: Layout) -> None:
 def _check_partition(layout: Layout) -> None:
     extents = [extent for payload in layout.payloads for extent in payload.extents]
     runs = extents + [Extent(checksum.offset, 4) for checksum in layout.checksums]
+    runs += [Extent(chain.offset, CHAIN_LENGTH) for chain in layout.chains]
     if any(run.offset < 0 or run.length < 0 or run.stop > layout.size for run in runs):
         raise LayoutError("an extent leaves the file")
     filled = sorted((run for run in runs if run.length), key=lambda run: run.offset)
@@ -165,11 +177,23 @@ def _check_partition(layout: Layout) -> None:
 
 
 def _check_checksums(layout: Layout) -> None:
-    """No checksum may depend on another one, nor on itself."""
-    slots = sorted(checksum.offset for checksum in layout.checksums)
-    for checksum in layout.checksums:
-        if not 0 <= checksum.start <= checksum.stop <= layout.size:
+    """No checksum may depend on another one, no chain on either; a checksum may cover a chain."""
+    checksums = [(slot.offset, slot.offset + 4) for slot in layout.checksums]
+    chains = [(slot.offset, slot.offset + CHAIN_LENGTH) for slot in layout.chains]
+    _check_spans([(c.start, c.stop) for c in layout.checksums], checksums, layout.size)
+    spans = [span for chain in layout.chains for span in chain.spans]
+    if len(spans) > MAX_EXTENTS or not all(chain.spans for chain in layout.chains):
+        raise LayoutError("a chain of no checksums, or of too many")
+    _check_spans(spans, checksums + chains, layout.size)
+
+
+def _check_spans(spans: list[tuple[int, int]], slots: list[tuple[int, int]], size: int) -> None:
+    """Raise unless every span lies in the file and touches none of the slots, which are apart."""
+    slots = sorted(slots)
+    stops = [stop for _, stop in slots]
+    for start, stop in spans:
+        if not 0 <= start <= stop <= size:
             raise LayoutError("a checksum covers bytes outside the file")
-        at = bisect_right(slots, checksum.start - 4)
-        if at < len(slots) and slots[at] < checksum.stop:
+        at = bisect_right(stops, start)
+        if at < len(slots) and slots[at][0] < stop:
             raise LayoutError("a checksum covers another checksum")

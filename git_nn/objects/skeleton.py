@@ -9,11 +9,13 @@ gives a file. The encoding is canonical and specified in docs/spec.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from git_nn.errors import PointerError
 from git_nn.objects.encoding import pack, unpack
+from git_nn.objects.layout import CHAIN_LENGTH
 from git_nn.objects.names import is_canonical, natural_key
 from git_nn.objects.oid import Oid
 
@@ -56,7 +58,23 @@ class Crc32:
     length: int = 4
 
 
-Run = Literal | Blob | Part | Crc32
+@dataclass(frozen=True, slots=True)
+class Crc32Chain:
+    """Twenty digits: ``chain_digits`` of the CRC-32s of ``spans`` of the finished file."""
+
+    spans: tuple[tuple[int, int], ...]
+    length: int = CHAIN_LENGTH
+
+
+Run = Literal | Blob | Part | Crc32 | Crc32Chain
+
+
+def chain_digits(crcs: Iterable[int]) -> bytes:
+    """The second half of torch's serialization id: CRC-32s combined, as a decimal number."""
+    seed = 0
+    for crc in crcs:
+        seed ^= (crc + 0x9E3779B9 + (seed << 6) + (seed >> 2)) & 0xFFFF_FFFF_FFFF_FFFF
+    return b"%0*d" % (CHAIN_LENGTH, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +120,8 @@ def _encode_run(run: Run, index: dict[str, int]) -> Any:
             return [index[run.payload], run.offset, run.length]
         case Crc32():
             return [run.start, run.stop]
+        case Crc32Chain():
+            return [list(span) for span in run.spans]
 
 
 def decode(data: bytes) -> Skeleton:
@@ -131,7 +151,18 @@ def _decode_run(run: Any, payloads: list[str]) -> Run:
             return Part(payloads[index], offset, length)
         case [int(start), int(stop)]:
             return Crc32(start, stop)
+        case [[int(), int()], *_]:
+            return Crc32Chain(tuple((int(start), int(stop)) for start, stop in run))
     raise ValueError("unknown kind of run")
+
+
+def _spans(run: Run) -> tuple[tuple[int, int], ...]:
+    match run:
+        case Crc32():
+            return ((run.start, run.stop),)
+        case Crc32Chain():
+            return run.spans
+    return ()
 
 
 def _check_runs(skeleton: Skeleton) -> None:
@@ -143,7 +174,7 @@ def _check_runs(skeleton: Skeleton) -> None:
             raise PointerError("not a skeleton: a run without bytes")
         if isinstance(run, Part):
             covered.setdefault(run.payload, []).append((run.offset, run.length))
-        if isinstance(run, Crc32) and not 0 <= run.start <= run.stop <= size:
+        if any(not 0 <= start <= stop <= size for start, stop in _spans(run)):
             raise PointerError("not a skeleton: a checksum outside the file")
     for name, parts in covered.items():
         end = 0

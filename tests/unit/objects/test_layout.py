@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from git_nn.errors import LayoutError
-from git_nn.objects.layout import Checksum, Extent, Layout, Payload, View, check
+from git_nn.objects.layout import Chain, Checksum, Extent, Layout, Payload, View, check
 
 
 def layout(*payloads: Payload, size: int = 100, **more: object) -> Layout:
@@ -26,6 +26,7 @@ def test_a_partition_passes() -> None:
             views=(View("t", "f32", (2, 1), "a", 0, (1, 1)),),
         )
     )
+    check(layout(checksums=(Checksum(30, 10, 30),), chains=(Chain(10, ((34, 40), (0, 10))),)))
     check(layout())
     check(layout(payload(50, 0, shape=(0, 7))))
 
@@ -61,6 +62,16 @@ def test_a_partition_passes() -> None:
         layout(checksums=(Checksum(10, 20, 15),)),
         layout(checksums=(Checksum(10, 0, 20),)),
         layout(checksums=(Checksum(10, 20, 40), Checksum(39, 50, 60))),
+        layout(chains=(Chain(81, ((0, 10),)),)),
+        layout(chains=(Chain(-1, ((50, 60),)),)),
+        layout(chains=(Chain(10, ()),)),
+        layout(chains=(Chain(10, ((0, 5), (29, 40))),)),
+        layout(chains=(Chain(10, ((0, 5), (90, 101))),)),
+        layout(chains=(Chain(10, ((50, 49),)),)),
+        layout(chains=(Chain(10, ((50, 60),)), Chain(40, ((0, 11),)))),
+        layout(chains=(Chain(10, ((50, 60),)), Chain(29, ((60, 70),)))),
+        layout(chains=(Chain(10, ((50, 60),)),), checksums=(Checksum(55, 0, 5),)),
+        layout(payload(0, 11), chains=(Chain(10, ((50, 60),)),)),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ import pytest
 from git_nn.errors import PointerError
 from git_nn.objects import skeleton as skeletons
 from git_nn.objects.oid import oid_of
-from git_nn.objects.skeleton import Blob, Crc32, Literal, Part, Skeleton
+from git_nn.objects.skeleton import Blob, Crc32, Crc32Chain, Literal, Part, Skeleton, chain_digits
 
 SAMPLE = Skeleton(
     (
@@ -18,12 +18,21 @@ SAMPLE = Skeleton(
         Part("w.2", 0, 8),
         Blob(oid_of(b"long"), 70_000),
         Part("w.10", 0, 4),
+        Crc32Chain(((0, 6), (6, 10))),
     )
 )
 VALUE = [
     1,
     ["w.2", "w.10"],
-    [b"header", [1, 4, 4], [6, 10], [0, 0, 8], [bytes(oid_of(b"long")), 70_000], [1, 0, 4]],
+    [
+        b"header",
+        [1, 4, 4],
+        [6, 10],
+        [0, 0, 8],
+        [bytes(oid_of(b"long")), 70_000],
+        [1, 0, 4],
+        [[0, 6], [6, 10]],
+    ],
 ]
 
 
@@ -33,9 +42,19 @@ def test_the_encoding_is_the_one_in_the_specification() -> None:
 
 
 def test_size_and_payload_lengths_are_those_of_the_file() -> None:
-    assert SAMPLE.size == 6 + 4 + 4 + 8 + 70_000 + 4
+    assert SAMPLE.size == 6 + 4 + 4 + 8 + 70_000 + 4 + 20
     assert SAMPLE.payload_lengths() == {"w.10": 8, "w.2": 8}
     assert [part.offset for part in SAMPLE.parts("w.10")] == [0, 4]
+
+
+def test_the_digits_are_those_that_torch_wrote() -> None:
+    """Read from a file of torch 2.13: the CRC-32s of its members and its serialization id."""
+    crcs = [
+        0x75DFDA00, 0x83DCEFB7, 0xE971773F, 0x19E33D85, 0x4F6EE394, 0xD5306BCE, 0x1607F0F2,
+        0x2BBA6EE0, 0x55679ED1,
+    ]  # fmt: skip
+    assert chain_digits(crcs) == b"11901194614516483194"
+    assert chain_digits([0]) == b"00000000002654435769"
 
 
 def test_names_that_are_no_utf8_survive() -> None:
@@ -58,6 +77,12 @@ def test_names_that_are_no_utf8_survive() -> None:
         [1, ["w"], [[1, 0, 4]]],
         [1, [], [[0, 100]]],
         [1, [], [[3, 2], b"abc"]],
+        [1, [], [[]]],
+        [1, [], [[[0, 100]]]],
+        [1, [], [[[0, 20], [5]]]],
+        [1, [], [[[0, 20], 5]]],
+        [1, [], [[[0, 20], [0, 1, 2]]]],
+        [1, [], [[[0, 20], [0, True]]]],
         [1, [], [[b"short", 3]]],
         [1, [], ["text"]],
         [1, [7], []],
