@@ -72,9 +72,12 @@ def read_status(repo: Repository) -> Status:
 
 def _staged(repo: Repository) -> list[Change]:
     head = revisions.resolve(repo, "HEAD^{tree}")
+    unmerged = {entry.path for entry in revisions.index(repo) if entry.stage}
     found = []
     with open_reader(repo) as reader:
         for change in revisions.changed(repo, head, None):
+            if change.path in unmerged:
+                continue
             old = _pointer(reader, change.old)
             new = _pointer(reader, change.new)
             if old is not None or new is not None:

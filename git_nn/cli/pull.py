@@ -7,6 +7,7 @@ import os
 import click
 
 from git_nn.adopt import adopt
+from git_nn.cli.amounts import count
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
 from git_nn.errors import MissingObjectError
@@ -34,6 +35,6 @@ def command(paths: tuple[str, ...]) -> int:
         if outcome.error is not None:
             name = os.fsdecode(outcome.task.path)
             click.echo(f"git-nn: {name} stays a pointer: {outcome.error}", err=True)
-    click.echo(f"{sum(outcome.written is not None for outcome in outcomes)} files written")
+    click.echo(f"{count(sum(outcome.written is not None for outcome in outcomes), 'file')} written")
     failed = any(outcome.error is not None for outcome in outcomes)
     return MissingObjectError.exit_code if failed else 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from git_nn.cli.amounts import count
 from git_nn.drivers.open import open_repository
 from git_nn.status import Change, Status, read_status
 
@@ -34,7 +35,7 @@ def command(*, as_json: bool) -> None:
             click.echo(title)
             _names(paths)
     if status.is_clean:
-        click.echo(f"nothing to tell: {status.models} models, all as committed")
+        click.echo(f"nothing to tell: {count(status.models, 'model')}, all as committed")
 
 
 def _section(title: str, changes: tuple[Change, ...]) -> None:

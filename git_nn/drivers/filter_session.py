@@ -18,10 +18,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from git_nn import smudge
 from git_nn.clean import clean
+from git_nn.drivers import hook_files
 from git_nn.drivers.caller import Command, calling_command
 from git_nn.drivers.content import IN_MEMORY, all_of, collected, passed_through, written
 from git_nn.drivers.open import open_repository, store_of
@@ -253,8 +253,7 @@ class Session:
 
 def has_foreign_hook(repo: Repository, name: str) -> bool:
     """Whether a hook of somebody else runs before Git ends, and might read the weights."""
-    path = Path(os.fsdecode(repo.git("rev-parse", "--git-path", f"hooks/{name}").rstrip(b"\n")))
-    path = repo.git_dir / path if not path.is_absolute() else path
+    path = hook_files.folder(repo) / name
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:

@@ -11,6 +11,7 @@ a newer table would give the same name another spelling on another Python.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from unicodedata import ucd_3_2_0
 
 MAX_NAME_BYTES = 4096
@@ -74,8 +75,14 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
 def _is_visible(char: str, *, edge: bool) -> bool:
     if char == " ":
         return not edge
-    return char != "%" and ucd_3_2_0.category(char) not in _HIDDEN
+    return char != "%" and _category(char) not in _HIDDEN
 
 
+@lru_cache(4096)
+def _category(char: str) -> str:
+    return ucd_3_2_0.category(char)
+
+
+@lru_cache(4096)
 def _percent(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))

@@ -53,7 +53,7 @@ def test_a_pointer_in_the_work_tree_is_a_clean_state(repo: Repo) -> None:
     assert repo.git("diff", "--name-only").text == ""
     repo.git("add", "m.safetensors")
     assert repo.status() == ""
-    assert "1 files written" in repo.nn("pull").text
+    assert "1 file written" in repo.nn("pull").text
     assert repo.read("m.safetensors") == MODEL
 
 

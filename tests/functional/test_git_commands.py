@@ -205,7 +205,7 @@ def test_skipped_smudge_leaves_clean_pointers_that_pull_turns_into_weights(
     )  # fmt: skip
     clone = Repo(tmp_path / "clone")
     assert content(clone).startswith(b"git-nn pointer 1\n")
-    assert "1 files written" in clone.nn("pull").text
+    assert "1 file written" in clone.nn("pull").text
     assert content(clone) == OTHER
 
 

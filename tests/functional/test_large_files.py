@@ -83,6 +83,11 @@ def test_a_foreign_hook_meets_weights(large: Repo) -> None:
     hook.chmod(0o755)
     large.git("checkout", "-q", "base")
     assert (large.path.parent / "seen").read_bytes() == MODEL
+    (large.path / "hooks").mkdir()
+    hook.rename(large.path / "hooks" / hook.name)
+    large.git("config", "core.hooksPath", "hooks")
+    large.git("checkout", "-q", "main")
+    assert (large.path.parent / "seen").read_bytes() == TUNED
 
 
 def test_a_clone_has_weights_and_a_clean_status(large: Repo, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def put(layout: Layout, data: bytes, store: Store) -> Pointer:
         return cleaning._put(layout, BytesSource(data), batch)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_come_back(data: bytes) -> None:
     store = MemoryStore()
@@ -68,6 +69,7 @@ def test_the_pointer_names_each_tensor_by_the_hash_of_its_bytes() -> None:
 spans = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=200, max_size=200), spans, st.randoms(use_true_random=False))
 def test_every_layout_that_passes_the_gate_gives_the_file_back(
     data: bytes, gaps: list[tuple[int, int]], random: object
@@ -91,7 +93,7 @@ def test_every_layout_that_passes_the_gate_gives_the_file_back(
     assert restored(put(layout, data, store), store) == data
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.booleans(), st.booleans())
 def test_checksums_are_computed_only_where_they_hold(true_before: bool, true_after: bool) -> None:
     body = b"payload of sixteen bytes"[:16]
