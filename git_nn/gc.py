@@ -28,6 +28,7 @@ DAY = 86_400.0
 GRACE_DAYS = 14.0  # Git's own gc.pruneExpire
 TRASH_LEAST = DAY  # also with --grace 0: the trash is what makes that safe
 TMP_AGE = DAY
+_PATIENCE = 30.0  # seconds; a gc that is started by a hook must not wait for its own git
 WASTE = 0.5  # a pack is rewritten when more than this share of its bytes is dead
 SMALL = 8 * 1024 * 1024
 MANY_SMALL = 50
@@ -72,7 +73,7 @@ def preview(repo: Repository, store: LocalStore, *, grace_days: float, now: floa
 def collect(repo: Repository, store: LocalStore, *, grace_days: float, now: float) -> Swept:
     """Sweep the store of ``repo``; see the rules above."""
     first = find_needs(repo, store)
-    with store.exclusive():
+    with store.exclusive(timeout=_PATIENCE):
         needs = find_needs(repo, store, first)
         sweep = _plan(store, needs, now - grace_days * DAY)
         cleaned = tuple(store.clean_tmp(TMP_AGE))

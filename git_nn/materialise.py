@@ -29,6 +29,7 @@ from git_nn.gitio.repository import Repository
 from git_nn.objects import pointer as pointers
 from git_nn.smudge import FileSink
 from git_nn.store.base import Store
+from git_nn.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,14 +59,15 @@ class Outcome:
 
 def materialise(
     repo: Repository,
-    store: Store,
+    store: LocalStore,
     tasks: Sequence[Task],
     progress: Callable[[int], Any] = lambda _: None,
 ) -> list[Outcome]:
     """Write every task's file, then tell the index; failures leave the pointer in place."""
     assert repo.work_tree is not None
     index.forget(repo, {task.path: task.text for task in tasks})
-    outcomes = [_attempt(repo.work_tree, store, task, progress) for task in tasks]
+    with store.scratch() as scratch:
+        outcomes = [_attempt(repo.work_tree, store, scratch, task, progress) for task in tasks]
     written = {
         outcome.task.path: Written(outcome.written, outcome.task.text)
         for outcome in outcomes
@@ -76,9 +78,11 @@ def materialise(
     return outcomes
 
 
-def _attempt(root: Path, store: Store, task: Task, progress: Callable[[int], Any]) -> Outcome:
+def _attempt(
+    root: Path, store: LocalStore, scratch: Path, task: Task, progress: Callable[[int], Any]
+) -> Outcome:
     try:
-        return Outcome(task, _write(root, store, task, progress))
+        return Outcome(task, _write(root, store, scratch, task, progress))
     except GitNNError as error:
         return Outcome(task, error=error)
     except OSError as error:
@@ -88,30 +92,61 @@ def _attempt(root: Path, store: Store, task: Task, progress: Callable[[int], Any
 
 
 def _write(
-    root: Path, store: Store, task: Task, progress: Callable[[int], Any]
+    root: Path, store: Store, scratch: Path, task: Task, progress: Callable[[int], Any]
 ) -> os.stat_result | None:
     """Replace the pointer by the file; None where the file is no longer that pointer."""
     pointer = pointers.parse(task.text)
     skeleton = smudge.load_skeleton(pointer, store)
-    with open_parent(root, task.path) as folder:
-        name = task.path.rpartition(b"/")[2]
+    name = task.path.rpartition(b"/")[2]
+    with open_parent(root, task.path) as folder, _temporary(scratch, folder) as (where, temporary):
         mode = _mode_of(folder, name, task.text)
         if mode is None:
             return None
-        temporary = b".nn-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
+        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=where), "r+b") as file:
+            smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()))
+            os.fchmod(file.fileno(), mode)
+            if _mode_of(folder, name, task.text) is None:
+                return None
+            os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=folder)
+            progress(skeleton.size)
+            return os.fstat(file.fileno())
+
+
+@contextmanager
+def _temporary(scratch: Path, folder: int) -> Iterator[tuple[int, bytes]]:
+    """(folder, name) for a file that is renamed into ``folder``; removed if it is still there.
+
+    It stands in the store, where gc finds it should we be killed, not in the work tree,
+    where it would be an untracked file; but a rename cannot leave a file system.
+    """
+    name = b".nn-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
+    where = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not _can_rename(where, folder, name):
+            os.close(where)
+            where = os.dup(folder)
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
-            with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "r+b") as file:
-                smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()))
-                os.fchmod(file.fileno(), mode)
-                if _mode_of(folder, name, task.text) is None:
-                    return None
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-                progress(skeleton.size)
-                return os.fstat(file.fileno())
+            yield where, name
         finally:
             with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
+                os.unlink(name, dir_fd=where)
+    finally:
+        os.close(where)
+
+
+def _can_rename(source: int, target: int, name: bytes) -> bool:
+    """Asked by doing it, with an empty file: one device can be mounted twice."""
+    if os.fstat(source).st_dev != os.fstat(target).st_dev:
+        return False
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o600, dir_fd=source))
+    try:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except OSError:
+        os.unlink(name, dir_fd=source)
+        return False
+    os.unlink(name, dir_fd=target)
+    return True
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -81,6 +82,8 @@ class Session:
     delayed: dict[bytes, bytes] = field(default_factory=dict)
     later: list[Task] = field(default_factory=list)
     without: list[tuple[bytes, GitNNError]] = field(default_factory=list)
+    ending: ExitStack = field(default_factory=ExitStack)
+    keeping: bool = False
 
     @classmethod
     def open(cls) -> Session:
@@ -102,6 +105,7 @@ class Session:
     # -- clean ---------------------------------------------------------------------------
 
     def clean(self, request: Request, content: Iterable[bytes]) -> Answer:
+        self._keep_store()
         with collected(content, self.repo.nn_dir) as source:
             head = source.read(0, min(source.size, 4096))
             if looks_like_pointer(head):
@@ -114,6 +118,12 @@ class Session:
         for note in cleaned.notes:
             print(f"git-nn: {os.fsdecode(request.path)}: {note}", file=sys.stderr)
         return Answer([pointers.render(cleaned.pointer)])
+
+    def _keep_store(self) -> None:
+        """No gc until Git has ended: what we answer now is in its index only then."""
+        if not self.keeping:
+            self.keeping = True
+            self.ending.enter_context(self.store.shared())
 
     def _previous(self, path: bytes) -> Pointer | None:
         """The pointer that the index has for ``path``."""
@@ -247,6 +257,7 @@ class Session:
                 if outcome.error is not None:
                     self.without.append((outcome.task.path, outcome.error))
             meter.finish()
+        self.ending.close()
         for path, error in self.without:
             print(f"git-nn: {os.fsdecode(path)} stays a pointer: {error}", file=sys.stderr)
 

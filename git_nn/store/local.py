@@ -27,7 +27,7 @@ from git_nn.store.frame import DamageError, Part
 from git_nn.store.info import Damage, PackInfo
 from git_nn.store.pack import PackFile, Stored
 from git_nn.store.shelf import Shelf
-from git_nn.store.staging import PACK_TARGET
+from git_nn.store.staging import PACK_TARGET, Staging
 
 LOCK_TIMEOUT = 300.0
 _DECODERS = 2
@@ -94,7 +94,18 @@ class LocalStore:
 
     def batch(self) -> LocalBatch:
         lenders = [store.shelf for store in self._alternates]
-        return LocalBatch(self.shelf, lenders, self._shared, self._pack_target)
+        return LocalBatch(self.shelf, lenders, self.shared, self._pack_target)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for temporary files; gone after the block, or by gc after a crash."""
+        staging = Staging(self.folders)
+        try:
+            with reported(self.root):
+                folder = staging.folder()
+            yield folder
+        finally:
+            staging.drop()
 
     # Finding frames
 
@@ -218,7 +229,8 @@ class LocalStore:
 
     # Locks
 
-    def _shared(self) -> AbstractContextManager[None]:
+    def shared(self) -> AbstractContextManager[None]:
+        """Keep everything in the store for the block: no sweep of any process runs meanwhile."""
         if self._alone:
             return nullcontext()
         return lock.held(self.folders, exclusive=False, timeout=self._lock_timeout)
@@ -256,7 +268,7 @@ class LocalStore:
         """
         from git_nn.store import sweep
 
-        with self._shared(), reported(self.root):
+        with self.shared(), reported(self.root):
             new = sweep.rewrite(self.folders, self._pack_target, keep, packs)
             self.shelf.refresh()
             return new
@@ -299,7 +311,7 @@ class LocalStore:
         from git_nn.store import adoption
 
         wanted = list(oids)
-        with self._shared(), reported(self.root):
+        with self.shared(), reported(self.root):
             adoption.adopt(self.folders, other.shelf, self.missing(wanted))
             self.shelf.refresh()
         return self.missing(wanted)
