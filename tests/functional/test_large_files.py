@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
@@ -149,4 +149,5 @@ def test_four_gigabytes_need_little_memory(repo: Repo) -> None:
 
 
 def _sha256(path: Path) -> str:
-    return subprocess.run(["sha256sum", path], capture_output=True, check=True).stdout[:64].decode()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
