@@ -1,0 +1,105 @@
+"""The golden files: a small input of every format, and the pointer that it has for ever.
+
+    python -m tests.golden.regenerate
+
+writes the pointers anew and prints what changed. A change here is a change in everybody's
+repository: it needs another layout version (docs/spec.md), never only another golden file.
+An input is made once, where it is not there, since the next h5py or zlib may write other
+bytes for the same arrays.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from difflib import unified_diff
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+
+from git_nn.clean import clean
+from git_nn.formats.base import BytesSource
+from git_nn.objects.pointer import render
+from git_nn.store.memory import MemoryStore
+from tests.support.models import safetensors_file
+from tests.support.torch_file import S, ordered, save, tensor
+
+FOLDER = Path(__file__).parent
+
+# No random numbers: a generator's stream may change with numpy.
+KERNEL = (np.arange(12, dtype="<f4") / 7).reshape(3, 4)
+HALF = np.arange(-3, 3).astype(ml_dtypes.bfloat16).reshape(2, 3)
+# -0.0, -inf, a NaN with a payload, the smallest subnormal
+ODD = np.array([0x80000000, 0xFF800000, 0x7FC12345, 1], dtype="<u4").view("<f4")
+STEP = np.array(2**50 + 1, dtype="<i8")
+CHUNKED = np.arange(35, dtype="<f4").reshape(5, 7) ** 3
+BIG_ENDIAN = np.linspace(-1, 1, 5).astype(">f8")
+NO_FORMAT = b"Nobody knows this format.\n" + bytes(range(256))
+
+
+def _safetensors() -> bytes:
+    tensors = {
+        "layers.10.w": KERNEL,
+        "layers.2.w": HALF,
+        "odd\tname": ODD,
+        "step": STEP,
+        "empty": KERNEL[:0],
+    }
+    return safetensors_file(tensors, {"format": "pt"})
+
+
+def _hdf5() -> bytes:
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file["dense/kernel"] = KERNEL
+        file["dense/bias"] = BIG_ENDIAN
+        file["step"] = STEP
+        file.create_dataset(
+            "chunked", data=CHUNKED, chunks=(2, 4), shuffle=True, compression="gzip"
+        )
+        file.attrs["note"] = "golden"
+    return out.getvalue()
+
+
+def _torch() -> bytes:
+    kernel, half, flat = (
+        S(str(i), kind, array.tobytes())
+        for i, (kind, array) in enumerate((("f32", KERNEL), ("bf16", HALF), ("f32", ODD)))
+    )
+    weights = {
+        "kernel": tensor(kernel, (3, 4)),
+        "tied": tensor(kernel, (3, 4)),
+        "turned": tensor(kernel, (4, 3), (1, 4)),
+        "half": tensor(half, (2, 3)),
+        "part": tensor(flat, (2,), offset=1),
+    }
+    return save({"epoch": 3, "model": ordered(weights)}, root="tiny")
+
+
+INPUTS: Mapping[str, Callable[[], bytes]] = {
+    "tiny.safetensors": _safetensors,
+    "tiny.h5": _hdf5,
+    "tiny.pt": _torch,
+    "tiny.bin": lambda: NO_FORMAT,
+}
+
+
+def regenerate(name: str) -> str:
+    """Make the input where it is missing and its pointer; returns what changed, '' for nothing."""
+    source, pointer = FOLDER / name, FOLDER / f"{name}.pointer"
+    if not source.exists():
+        source.write_bytes(INPUTS[name]())
+    before = pointer.read_bytes().decode() if pointer.exists() else ""
+    after = render(clean(BytesSource(source.read_bytes()), MemoryStore()).pointer)
+    pointer.write_bytes(after)
+    lines = unified_diff(
+        before.splitlines(keepends=True), after.decode().splitlines(keepends=True), name, name
+    )
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    for each in INPUTS:
+        print(regenerate(each) or f"{each}: unchanged")
