@@ -114,14 +114,12 @@ def text(name: str, layout: str, tensors: dict[str, tuple[str, Payload | str]]) 
     lines = ["git-nn pointer 1", COMMENT, f"layout {layout} 1"]
     lines.append(f"skeleton {blake3(packed).hexdigest()} {len(packed)}")
     for tensor, (spec, content) in tensors.items():
+        value = content
         if isinstance(content, list):
-            oid = blake3(b"".join(content)).hexdigest()
-            spec = f"{spec} {oid}"
+            value = blake3(b"".join(content)).hexdigest()
             if len(content) > 1:
-                spec += f" {sum(map(len, content))} h5[2x4;shuffle;deflate]"
-        else:
-            spec = f"{spec} {content}"
-        lines += ["", f"tensor {tensor}", f"  {spec}"]
+                value += f" {sum(map(len, content))} h5[2x4;shuffle;deflate]"
+        lines += ["", f"tensor {tensor}", f"  {spec} {value}"]
     return "\n".join([*lines, ""]).encode()
 
 
