@@ -1,7 +1,8 @@
 """gc: takes away what nothing needs any more. First a plan, which is data; then its steps.
 
 1. Only packs that were neither written nor relied upon for the grace time lose anything:
-   a 'git add' elsewhere may rely on them before its pointer stands in any index.
+   a 'git add' elsewhere may rely on them before its pointer stands in any index. What a
+   delta in such a young pack is based on stays, however old it is.
 2. What to keep is found under the exclusive lock, where no batch is under way. A first
    walk before that does nearly all of the reading, so that the lock is short; what it
    found is kept, too.
@@ -97,7 +98,8 @@ def _plan(store: LocalStore, needs: Needs, limit: float) -> Sweep:
     if blocked:
         return replace(empty, blocked=tuple(blocked))
     try:
-        live = _closure(store, packs, [*needs.objects, *_present(store, needs.mentioned)])
+        roots = [*needs.objects, *_present(store, needs.mentioned), *_young_bases(packs, limit)]
+        live = _closure(store, packs, roots)
     except (MissingObjectError, DamagedObjectError) as error:
         return replace(empty, blocked=(error.message,))
     return plan(empty, packs, live, limit)
@@ -107,6 +109,11 @@ def _present(store: LocalStore, oids: Collection[Oid]) -> list[Oid]:
     """A broken pointer may mention what was never there; that is no reason to stop."""
     missing = set(store.missing(oids))
     return [oid for oid in oids if oid not in missing]
+
+
+def _young_bases(packs: Sequence[PackInfo], limit: float) -> list[Oid]:
+    young = (frame for pack in packs if pack.mtime >= limit for frame in pack.frames)
+    return [frame.base for frame in young if frame.base is not None]
 
 
 def _obstacles(store: LocalStore, needs: Needs) -> list[str]:

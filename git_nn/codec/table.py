@@ -30,7 +30,7 @@ class UnknownCodecError(Exception):
     """A codec number that this version does not know."""
 
 
-def encode(data: Buffer, dtype: str = "u8") -> tuple[int, Buffer]:
+def encode(data: Buffer, dtype: str = "u8", base: Buffer | None = None) -> tuple[int, Buffer]:
     """(codec, body) that decode to ``data``; never longer than ``data``. Any dtype will do."""
     if len(data) < SMALL:
         return _smallest(data, [(ZSTD, zstd.compress(data, zstd.DEFAULT))])
@@ -57,7 +57,7 @@ def _smallest(data: Buffer, bodies: list[tuple[int, Buffer]]) -> tuple[int, Buff
     return (codec, body) if len(body) <= 0.98 * len(data) else (RAW, data)
 
 
-def decode(codec: int, body: Buffer, rawlen: int) -> Buffer:
+def decode(codec: int, body: Buffer, rawlen: int, base: Buffer | None = None) -> Buffer:
     """The ``rawlen`` bytes that were encoded; ValueError where ``body`` is not their encoding."""
     if codec == RAW:
         if len(body) != rawlen:
@@ -70,3 +70,8 @@ def decode(codec: int, body: Buffer, rawlen: int) -> Buffer:
 
         return planes.decode(body, rawlen, _WIDTHS[codec])
     raise UnknownCodecError(f"codec {codec} is unknown")
+
+
+def needs_base(codec: int) -> bool:
+    """Whether ``decode`` of this codec needs the base."""
+    return False

@@ -27,10 +27,13 @@ class Batch(Protocol):
     to readers until then.
     """
 
-    def put(self, pieces: Iterable[Buffer], *, dtype: str = "u8") -> tuple[Oid, int]:
+    def put(
+        self, pieces: Iterable[Buffer], *, dtype: str = "u8", base: Oid | None = None
+    ) -> tuple[Oid, int]:
         """Add one object, given in pieces of any length; returns (oid, length).
 
-        ``dtype`` is only advice about how to encode it. Adding an object that is there
+        ``dtype`` and ``base``, an object of the store that is likely to be similar, are only
+        advice about how to encode it. Adding an object that is there
         already costs no space and is no error; its pack counts as fresh for gc.
         """
         ...

@@ -4,7 +4,10 @@
    the store stays there; each pack it relies on is made fresh once.
 2. Frames are encoded by a few threads and written in order, so equal input gives equal
    packs; at most AHEAD segments are in memory.
-3. After a failure the batch takes nothing more and cannot succeed.
+3. A segment is coded against the same segment of its base where that is smaller and the
+   chain stays short: reading one segment costs at most MAX_DEPTH + 1 others, and less
+   than CHAIN_BYTES times its own length from disk.
+4. After a failure the batch takes nothing more and cannot succeed.
 """
 
 from __future__ import annotations
@@ -14,24 +17,28 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from blake3 import blake3
 
 from git_nn.codec import hints, table
-from git_nn.errors import StoreError
+from git_nn.errors import DamagedObjectError, MissingObjectError, StoreError
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.store import frame, system
 from git_nn.store.base import Buffer
 from git_nn.store.cut import Cutter, Segment
 from git_nn.store.failure import reported
 from git_nn.store.frame import Header, Part
+from git_nn.store.frames import Frames
 from git_nn.store.pack import PackFile
-from git_nn.store.shelf import Shelf
 from git_nn.store.staging import Staging
 
+MAX_DEPTH = 8
+CHAIN_BYTES = 1.0  # stored bytes of the deltas below a new one, per raw byte
 WORKERS = min(4, os.cpu_count() or 1)
 AHEAD = WORKERS + 2
 INLINE = 64 * 1024  # encoding less than this is not worth a thread
@@ -42,11 +49,11 @@ Lock = Callable[[], AbstractContextManager[None]]
 
 
 class LocalBatch:
-    """See store.base.Batch. ``lenders`` are the shelves of alternates."""
+    """See store.base.Batch."""
 
-    def __init__(self, shelf: Shelf, lenders: Sequence[Shelf], lock: Lock, target: int) -> None:
-        self._shelf = shelf
-        self._lenders = lenders
+    def __init__(self, frames: Frames, lock: Lock, target: int) -> None:
+        self._frames = frames
+        self._shelf = frames.shelf
         self._lock = lock
         self._held = ExitStack()
         self._begun = False
@@ -56,22 +63,25 @@ class LocalBatch:
         self._cutter = Cutter()
         self._waiting: deque[tuple[Pending, Segment]] = deque()
         self._pool: ThreadPoolExecutor | None = None
-        self._staging = Staging(shelf.folders, target=target)
+        self._staging = Staging(frames.shelf.folders, target=target)
 
-    def put(self, pieces: Iterable[Buffer], *, dtype: str = "u8") -> tuple[Oid, int]:
+    def put(
+        self, pieces: Iterable[Buffer], *, dtype: str = "u8", base: Oid | None = None
+    ) -> tuple[Oid, int]:
         whole = blake3()
         parts: list[Part] = []
+        bases = self._segments_of(base)
         # An OSError of the caller's own pieces must not look like one of the store.
         for segment in self._cutter.cut(pieces):
             whole.update(segment.data)
             oid = oid_of(segment.data) if parts else Oid(whole.digest())
             parts.append(Part(oid, len(segment.data)))
             with self._working():
-                self._put_segment(oid, segment, dtype)
+                self._put_segment(oid, segment, dtype, next(bases, None))
         oid = Oid(whole.digest())
         with self._working():
             if not parts:
-                self._put_segment(oid, Segment(b"", None), dtype)
+                self._put_segment(oid, Segment(b"", None), dtype, None)
             elif len(parts) > 1 and not self._known(oid):
                 self._put_list(oid, parts, dtype)
         return oid, sum(part.length for part in parts)
@@ -87,18 +97,42 @@ class LocalBatch:
             self._failed = True
             raise
 
-    def _put_segment(self, oid: Oid, segment: Segment, dtype: str) -> None:
+    def _segments_of(self, base: Oid | None) -> Iterator[Part]:
+        """The segments of ``base``; none where they are not here to be read."""
+        if base is None:
+            return iter(())
+        try:
+            return iter(self._frames.parts(base))
+        except (MissingObjectError, DamagedObjectError):
+            return iter(())
+
+    def _put_segment(self, oid: Oid, segment: Segment, dtype: str, base: Part | None) -> None:
         if self._known(oid):
             self._cutter.give_back(segment)
             return
         self._mine.add(oid)
+        job = partial(encode, oid, segment.data, dtype, self._base(base, len(segment.data)))
         if len(segment.data) < INLINE:
-            self._write_in_turn(_ready(encode(oid, segment.data, dtype)), segment)
+            self._write_in_turn(_ready(job()), segment)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(WORKERS, "git-nn-encode")
-        coded = self._pool.submit(encode, oid, segment.data, dtype).result
-        self._write_in_turn(coded, segment, ahead=AHEAD)
+        self._write_in_turn(self._pool.submit(job).result, segment, ahead=AHEAD)
+
+    def _base(self, part: Part | None, length: int) -> Base | None:
+        """The base to code a segment against; None where there is none, or its chain is full."""
+        if part is None or part.length != length:
+            return None
+        header = top = self._frames.header(part.oid)
+        stored = 0
+        while header is not None and header.base != frame.NO_BASE:
+            stored += header.clen
+            header = self._frames.header(header.base, below=header.depth)
+        if top is None or header is None:
+            return None
+        if top.depth >= MAX_DEPTH or stored > CHAIN_BYTES * length:
+            return None
+        return Base(part.oid, top.depth, partial(self._frames.segment, part))
 
     def _put_list(self, oid: Oid, parts: Sequence[Part], dtype: str) -> None:
         self._mine.add(oid)
@@ -125,8 +159,7 @@ class LocalBatch:
         self._begin()
         if oid in self._mine:
             return True
-        shelves = (self._shelf, *self._lenders)
-        return any(self._freshen(pack) for shelf in shelves for pack in shelf.holders(oid))
+        return any(self._freshen(pack) for pack in self._frames.known_holders(oid))
 
     def _begin(self) -> None:
         if not self._begun:
@@ -178,18 +211,24 @@ def _ready(coded: Coded) -> Pending:
     return lambda: coded
 
 
-def encode(oid: Oid, data: Buffer, dtype: str) -> Coded:
-    """A data frame that has been decoded again and gave the same bytes, or raw bytes."""
-    codec, body = table.encode(data, dtype)
-    if codec != table.RAW and not _decodes(codec, body, len(data), oid):
-        codec, body = table.RAW, data
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A segment of the store to code another one against."""
+
+    oid: Oid
+    depth: int
+    load: Callable[[], Buffer]
+
+
+def encode(oid: Oid, data: Buffer, dtype: str, base: Base | None) -> Coded:
+    """A data frame; a delta where that is smaller and ``base`` can be read."""
+    raw = None
+    if base is not None:
+        with suppress(MissingObjectError, DamagedObjectError):
+            raw = base.load()
+    codec, body = table.encode(data, dtype, raw)
+    below, depth = frame.NO_BASE, 0
+    if base is not None and table.needs_base(codec):
+        below, depth = base.oid, base.depth + 1
     hint = hints.hint_of(dtype)
-    header = Header(oid, frame.DATA, codec, hint, 0, frame.NO_BASE, len(body), len(data))
-    return header, body
-
-
-def _decodes(codec: int, body: Buffer, rawlen: int, oid: Oid) -> bool:
-    try:
-        return oid_of(table.decode(codec, body, rawlen)) == oid
-    except ValueError:
-        return False
+    return Header(oid, frame.DATA, codec, hint, depth, below, len(body), len(data)), body

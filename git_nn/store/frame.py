@@ -51,6 +51,8 @@ class Header:
         if self.kind == DATA:
             if not self.clen <= self.rawlen <= SEGMENT:
                 raise DamageError("a frame claims an impossible length")
+            if (self.base == NO_BASE) != (self.depth == 0):
+                raise DamageError("a frame claims a base and no depth, or a depth and no base")
         elif self.kind == LIST:
             whole = self.clen % _PART.size == 0 and 0 < self.clen <= MAX_LIST
             if not whole or self.codec != table.RAW or self.base != NO_BASE:
@@ -90,17 +92,19 @@ def check_body(body: Buffer, expected: bytes) -> None:
         raise DamageError("the body of a frame does not match its checksum")
 
 
-def decode(header: Header, body: Buffer) -> Buffer:
-    """The raw bytes of a data frame, compared with its id."""
+def decode(header: Header, body: Buffer, base: Buffer | None) -> Buffer:
+    """The raw bytes of a data frame, compared with its id; ``base`` is that of a delta."""
     try:
-        raw = table.decode(header.codec, body, header.rawlen)
+        if (base is not None) != table.needs_base(header.codec):
+            raise DamageError("the codec of a frame and its base do not go together")
+        raw = table.decode(header.codec, body, header.rawlen, base)
     except ValueError as error:
         raise DamageError(str(error)) from error
     except table.UnknownCodecError as error:
         raise StoreError(
             f"object {header.id.hex()[:12]} was stored by a newer git-nn: {error}", hint=UPGRADE
         ) from error
-    if header.base != NO_BASE or oid_of(raw) != header.id:
+    if oid_of(raw) != header.id:
         raise DamageError("the decoded bytes do not match their id")
     return raw
 

@@ -29,7 +29,13 @@ class HashOnly:
 class HashBatch:
     """See store.base.Batch."""
 
-    def put(self, pieces: Iterable[Buffer], *, dtype: str = "u8") -> tuple[Oid, int]:  # noqa: ARG002
+    def put(
+        self,
+        pieces: Iterable[Buffer],
+        *,
+        dtype: str = "u8",  # noqa: ARG002
+        base: Oid | None = None,  # noqa: ARG002
+    ) -> tuple[Oid, int]:
         hasher = blake3()
         length = 0
         for piece in pieces:

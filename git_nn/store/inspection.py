@@ -12,7 +12,7 @@ from git_nn.store import folders as places
 from git_nn.store import frame, pack, system
 from git_nn.store.base import Buffer
 from git_nn.store.folders import Folders
-from git_nn.store.frame import DamageError
+from git_nn.store.frame import DamageError, Header
 from git_nn.store.index import Entry, Index
 from git_nn.store.info import Damage
 from git_nn.store.pack import PackFile
@@ -20,6 +20,8 @@ from git_nn.store.staging import Staging, sync_folders
 
 _CHUNK = 4 * 1024 * 1024
 Holders = Callable[[Oid], Iterator[PackFile]]
+BaseOf = Callable[[Header], Buffer | None]
+Read = Callable[[Oid], Iterator[Buffer]]
 
 
 def missing(holders: Holders, oids: Iterable[Oid]) -> list[Oid]:
@@ -57,7 +59,7 @@ def _needs(holders: Holders, oid: Oid) -> tuple[Oid, ...] | None:
     return None
 
 
-def verify(folders: Folders, name: str, read: Callable[[Oid], Iterator[Buffer]]) -> list[Damage]:
+def verify(folders: Folders, name: str, base_of: BaseOf, read: Read) -> list[Damage]:
     """See LocalStore.verify_pack. ``read`` gives whole objects, to check lists."""
     file = PackFile(name, folders.pack(name))
     try:
@@ -71,7 +73,7 @@ def verify(folders: Folders, name: str, read: Callable[[Oid], Iterator[Buffer]])
                         Damage(name, None, f"bytes {item.start}..{item.stop} are no frame")
                     )
                 else:
-                    found += _check_frame(name, fd, item, read)
+                    found += _check_frame(name, fd, item, base_of, read)
     except FileNotFoundError:
         return [Damage(name, None, "the pack is missing")]
     entries = [item for item in scanned if isinstance(item, Entry)]
@@ -94,15 +96,13 @@ def _check_file(name: str, fd: int, size: int) -> Iterator[Damage]:
         yield Damage(name, None, "the bytes of the pack do not match its name")
 
 
-def _check_frame(
-    name: str, fd: int, entry: Entry, read: Callable[[Oid], Iterator[Buffer]]
-) -> Iterator[Damage]:
+def _check_frame(name: str, fd: int, entry: Entry, base_of: BaseOf, read: Read) -> Iterator[Damage]:
     oid = entry.header.id
     try:
         stored = pack.read_frame(fd, entry)
         stored.check()
         if entry.header.kind == frame.DATA:
-            frame.decode(stored.header, stored.body)
+            frame.decode(stored.header, stored.body, base_of(stored.header))
             return
         frame.parse_list(stored.header, stored.body)
         for _ in read(oid):

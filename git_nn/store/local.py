@@ -18,14 +18,14 @@ from blake3 import blake3
 from git_nn.errors import DamagedObjectError, MissingObjectError
 from git_nn.objects.oid import Oid
 from git_nn.store import folders as places
-from git_nn.store import frame, lock
+from git_nn.store import lock
 from git_nn.store.base import Buffer
 from git_nn.store.batch import LocalBatch
 from git_nn.store.failure import reported
 from git_nn.store.folders import Folders
-from git_nn.store.frame import DamageError, Part
+from git_nn.store.frame import Part
+from git_nn.store.frames import Frames
 from git_nn.store.info import Damage, PackInfo
-from git_nn.store.pack import PackFile, Stored
 from git_nn.store.shelf import Shelf
 from git_nn.store.staging import PACK_TARGET, Staging
 
@@ -46,15 +46,14 @@ class LocalStore:
         root: Path,
         *,
         alternates: Sequence[Path] = (),
-        borrowed: bool = False,
         pack_target: int = PACK_TARGET,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
         self.root = root
         self.folders = Folders(root)
         self.shelf = Shelf(self.folders)
-        self._alternates = [LocalStore(path, borrowed=True) for path in alternates]
-        self._borrowed = borrowed
+        lenders = [_lender(path) for path in alternates]
+        self._frames = Frames(self.shelf, lenders, borrowed=False)
         self._pack_target = pack_target
         self._lock_timeout = lock_timeout
         self._alone = False
@@ -65,36 +64,23 @@ class LocalStore:
 
     def size(self, oid: Oid) -> int | None:
         with reported(self.root):
-            for pack in self._holders(oid):
-                entry = pack.index().find(oid)
-                if entry is not None and entry.header.kind == frame.DATA:
-                    return entry.header.rawlen
-                try:
-                    parts = _parts(pack.fetch(oid))
-                except (DamageError, FileNotFoundError):
-                    continue
-                if all(self._segment_size(part.oid) == part.length for part in parts):
-                    return sum(part.length for part in parts)
-            return None
-
-    def _segment_size(self, oid: Oid) -> int | None:
-        for pack in self._holders(oid):
-            entry = pack.index().find(oid)
-            if entry is not None and entry.header.kind == frame.DATA:
-                return entry.header.rawlen
-        return None
+            try:
+                parts = self._frames.parts(oid)
+            except (MissingObjectError, DamagedObjectError):
+                return None
+            whole = all(self._frames.has(part) for part in parts)
+            return sum(part.length for part in parts) if whole else None
 
     def read(self, oid: Oid) -> Iterator[Buffer]:
         with reported(self.root):
-            found = self._load(oid)
+            found = self._frames.load(oid)
             if isinstance(found, tuple):
                 yield from self._whole(oid, found)
             else:
                 yield found
 
     def batch(self) -> LocalBatch:
-        lenders = [store.shelf for store in self._alternates]
-        return LocalBatch(self.shelf, lenders, self.shared, self._pack_target)
+        return LocalBatch(self._frames, self.shared, self._pack_target)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -106,43 +92,6 @@ class LocalStore:
             yield folder
         finally:
             staging.drop()
-
-    # Finding frames
-
-    def _holders(self, oid: Oid) -> Iterator[PackFile]:
-        """Every pack that has the frame, wherever it is (docs/spec-store.md, section 9)."""
-        seen: list[PackFile] = []
-        for pack in self.shelf.holders(oid):
-            seen.append(pack)
-            yield pack
-        self.shelf.refresh()
-        yield from (pack for pack in self.shelf.holders(oid) if pack not in seen)
-        yield from self.shelf.trashed(oid, restore=not self._borrowed)
-        for store in self._alternates:
-            yield from store._holders(oid)
-
-    def _load(self, oid: Oid) -> Buffer | tuple[Part, ...]:
-        """The raw bytes of a data frame or the parts of a list, from the first good copy."""
-        damage: DamageError | None = None
-        for pack in self._holders(oid):
-            try:
-                stored = pack.fetch(oid)
-                if stored.header.kind == frame.LIST:
-                    return _parts(stored)
-                return frame.decode(stored.header, stored.body)
-            except FileNotFoundError:
-                self.shelf.forget(pack)
-            except DamageError as error:
-                damage = error
-        if damage is not None:
-            raise DamagedObjectError(oid.hex(), str(damage)) from damage
-        raise MissingObjectError(oid.hex())
-
-    def _load_segment(self, part: Part) -> Buffer:
-        raw = self._load(part.oid)
-        if isinstance(raw, tuple) or len(raw) != part.length:
-            raise DamagedObjectError(part.oid.hex(), "a segment is not what its list says")
-        return raw
 
     def _whole(self, oid: Oid, parts: Sequence[Part]) -> Iterator[Buffer]:
         """The segments; the last is given only when all together match the oid."""
@@ -158,7 +107,7 @@ class LocalStore:
         waiting: deque[Future[Buffer]] = deque()
         try:
             for part in parts:
-                waiting.append(pool.submit(self._load_segment, part))
+                waiting.append(pool.submit(self._frames.segment, part))
                 if len(waiting) > _DECODERS:
                     yield waiting.popleft().result()
             while waiting:
@@ -182,20 +131,7 @@ class LocalStore:
     def parts(self, oid: Oid) -> list[Oid]:
         """The segments of an object; the object itself where it is a single one."""
         with reported(self.root):
-            damage: DamageError | None = None
-            for pack in self._holders(oid):
-                entry = pack.index().find(oid)
-                if entry is not None and entry.header.kind == frame.DATA:
-                    return [oid]
-                try:
-                    return [part.oid for part in _parts(pack.fetch(oid))]
-                except DamageError as error:
-                    damage = error
-                except FileNotFoundError:
-                    self.shelf.forget(pack)
-            if damage is not None:
-                raise DamagedObjectError(oid.hex(), str(damage)) from damage
-            raise MissingObjectError(oid.hex())
+            return [part.oid for part in self._frames.parts(oid)]
 
     def missing(self, oids: Iterable[Oid]) -> list[Oid]:
         """Those of ``oids`` of which the frame, a segment or a base is not here, in order."""
@@ -203,14 +139,14 @@ class LocalStore:
 
         with reported(self.root):
             self.shelf.refresh()
-            return inspection.missing(self._holders, oids)
+            return inspection.missing(self._frames.holders, oids)
 
     def verify_pack(self, name: str) -> list[Damage]:
         """Everything that is wrong with a pack and its index; decodes every frame."""
         from git_nn.store import inspection
 
         with reported(self.root):
-            return inspection.verify(self.folders, name, self.read)
+            return inspection.verify(self.folders, name, self._frames.base_of, self.read)
 
     def unindexed(self) -> list[str]:
         """Names of packs whose index is missing or damaged."""
@@ -281,7 +217,7 @@ class LocalStore:
         from git_nn.store import sweep
 
         with self.exclusive(), reported(self.root):
-            new = sweep.quarantine(self.folders, self._pack_target, name)
+            new = sweep.quarantine(self.folders, self._pack_target, name, self._frames.base_of)
             self.shelf.reload(name)
             return new
 
@@ -317,9 +253,8 @@ class LocalStore:
         return self.missing(wanted)
 
 
-def _parts(stored: Stored) -> tuple[Part, ...]:
-    """The parts of a list frame; DamageError for any other."""
-    stored.check()
-    if stored.header.kind != frame.LIST:
-        raise DamageError("a frame is not the list that it should be")
-    return frame.parse_list(stored.header, stored.body)
+def _lender(root: Path) -> Frames:
+    folders = Folders(root)
+    with reported(root):
+        places.check_format(folders)
+    return Frames(Shelf(folders), borrowed=True)

@@ -39,7 +39,13 @@ class MemoryBatch:
         self._objects = objects
         self._new: dict[Oid, bytes] = {}
 
-    def put(self, pieces: Iterable[Buffer], *, dtype: str = "u8") -> tuple[Oid, int]:  # noqa: ARG002
+    def put(
+        self,
+        pieces: Iterable[Buffer],
+        *,
+        dtype: str = "u8",  # noqa: ARG002
+        base: Oid | None = None,  # noqa: ARG002
+    ) -> tuple[Oid, int]:
         data = b"".join(bytes(piece) for piece in pieces)
         oid = oid_of(data)
         self._new[oid] = data

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from git_nn.errors import DamagedObjectError, StoreError
+from git_nn.errors import DamagedObjectError, MissingObjectError, StoreError
 from git_nn.objects.oid import Oid
 from git_nn.store import folders as places
 from git_nn.store import frame, pack, staging, system
 from git_nn.store.folders import Folders
 from git_nn.store.frame import DamageError
 from git_nn.store.index import Entry
-from git_nn.store.pack import PackFile
+from git_nn.store.inspection import BaseOf
+from git_nn.store.pack import PackFile, Stored
 from git_nn.store.staging import Staging
 
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -43,18 +44,20 @@ def _move(folders: Folders, name: str, target: Path) -> None:
 def rewrite(
     folders: Folders, target: int, keep: Collection[Oid], names: Iterable[str]
 ) -> list[str]:
-    """See LocalStore.rewrite."""
-    wanted = set(keep)
-    failed: dict[Oid, DamageError] = {}
+    """See LocalStore.rewrite.
+
+    Of several copies the one with the smallest depth is kept, so that whatever has it as
+    its base still finds a copy of less depth than its own.
+    """
+    files = [PackFile(name, folders.pack(name)) for name in names]
+    there = {entry.header.id for file in files for entry in file.index()}
+    wanted = there.intersection(keep)
+    tried: set[tuple[Oid, str]] = set()
     new = Staging(folders, target=target)
     try:
-        for name in names:
-            file = PackFile(name, folders.pack(name))
-            expected = {entry.header.id for entry in file.index()} & wanted
-            _copy_frames(file, wanted, failed, new)
-            failed |= {oid: DamageError("it is not found in its pack") for oid in expected & wanted}
-        for oid in wanted & failed.keys():
-            raise DamagedObjectError(oid.hex(), str(failed[oid]))
+        while wanted:
+            for file, oids in _shallowest(files, wanted, tried):
+                wanted -= _copy_frames(file, oids, new)
         return [file.name for file in new.publish()]
     except DamageError as error:
         raise StoreError(f"a pack cannot be read: {error}", hint="run 'git nn fsck'") from error
@@ -62,13 +65,31 @@ def rewrite(
         new.drop()
 
 
-def quarantine(folders: Folders, target: int, name: str) -> list[str]:
+def _shallowest(
+    files: Sequence[PackFile], wanted: Collection[Oid], tried: set[tuple[Oid, str]]
+) -> list[tuple[PackFile, set[Oid]]]:
+    """The packs to take the wanted frames from; DamagedObjectError where all were ``tried``."""
+    best: dict[Oid, tuple[int, str]] = {}
+    for file in files:
+        for entry in file.index():
+            oid = entry.header.id
+            if oid in wanted and (oid, file.name) not in tried:
+                found = (entry.header.depth, file.name)
+                best[oid] = min(best.get(oid, found), found)
+    for oid in wanted:
+        if oid not in best:
+            raise DamagedObjectError(oid.hex(), "no copy of it can be read")
+    tried.update((oid, name) for oid, (_, name) in best.items())
+    return [(file, {oid for oid in best if best[oid][1] == file.name}) for file in files]
+
+
+def quarantine(folders: Folders, target: int, name: str, base_of: BaseOf) -> list[str]:
     """See LocalStore.quarantine."""
     file = PackFile(name, folders.pack(name))
     new = Staging(folders, target=target)
     try:
         wanted = {entry.header.id for entry in pack.scanned_index(file)}
-        _copy_frames(file, wanted, {}, new, decode=True)
+        _copy_frames(file, wanted, new, base_of)
         salvaged = [other.name for other in new.publish()]
     except FileNotFoundError as error:
         raise StoreError(f"there is no pack {name}", hint="run 'git nn fsck'") from error
@@ -80,28 +101,35 @@ def quarantine(folders: Folders, target: int, name: str) -> list[str]:
 
 
 def _copy_frames(
-    file: PackFile,
-    wanted: set[Oid],
-    failed: dict[Oid, DamageError],
-    new: Staging,
-    *,
-    decode: bool = False,
-) -> None:
-    """Copy the frames of ``file`` that are ``wanted``, verbatim, and want them no more."""
+    file: PackFile, wanted: Collection[Oid], new: Staging, base_of: BaseOf | None = None
+) -> set[Oid]:
+    """Copy the ``wanted`` frames of ``file`` that are whole, verbatim; their ids.
+
+    With ``base_of`` they are decoded, too, and what the disk cannot read is passed over.
+    """
+    copied: set[Oid] = set()
     with file.opened() as fd:
-        for entry in pack.scan(fd, system.file_size(fd), strict=not decode):
+        for entry in pack.scan(fd, system.file_size(fd), strict=base_of is None):
             if not isinstance(entry, Entry) or entry.header.id not in wanted:
+                continue
+            if entry.header.id in copied:
                 continue
             try:
                 stored = pack.read_frame(fd, entry)
                 stored.check()
-                if decode and entry.header.kind == frame.DATA:
-                    frame.decode(stored.header, stored.body)
-            except DamageError as error:
-                failed[entry.header.id] = error
-            else:
-                new.add(stored.header, stored.body)
-                wanted.discard(entry.header.id)
+                if base_of is not None and entry.header.kind == frame.DATA:
+                    _decode(stored, base_of)
+            except DamageError:
+                continue
+            new.add(stored.header, stored.body)
+            copied.add(entry.header.id)
+    return copied
+
+
+def _decode(stored: Stored, base_of: BaseOf) -> None:
+    """DamageError unless the frame decodes, as far as its base can be read."""
+    with suppress(MissingObjectError, DamagedObjectError):
+        frame.decode(stored.header, stored.body, base_of(stored.header))
 
 
 def empty_trash(folders: Folders, older_than: float) -> list[str]:

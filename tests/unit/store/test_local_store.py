@@ -314,15 +314,24 @@ def test_a_frame_with_wrong_bytes_or_length_is_never_given(tmp_path: Path, codec
         read_bytes(open_store(tmp_path), oid)
 
 
-def test_a_frame_with_a_base_is_refused(tmp_path: Path) -> None:
+def test_a_delta_without_its_base_is_missing(tmp_path: Path) -> None:
     oid = id_of(b"abc")
     plant(tmp_path, (Header(oid, DATA, 0, 0, 1, id_of(b"base"), 3, 3), b"abc"))
     store = open_store(tmp_path)
-    with pytest.raises(DamagedObjectError):
+    with pytest.raises(MissingObjectError, match=id_of(b"base").hex()[:12]):
         read_bytes(store, oid)
+    assert store.size(oid) is None
     assert store.missing([oid]) == [oid]
     (info,) = store.packs()
     assert info.frames[0].base == id_of(b"base")
+
+
+def test_a_base_that_the_codec_does_not_use_is_damage(tmp_path: Path) -> None:
+    oid, base = id_of(b"abc"), id_of(b"abd")
+    plant(tmp_path, (Header(oid, DATA, 0, 0, 1, base, 3, 3), b"abc"))
+    plant(tmp_path, (Header(base, DATA, 0, 0, 0, NO_BASE, 3, 3), b"abd"))
+    with pytest.raises(DamagedObjectError):
+        read_bytes(open_store(tmp_path), oid)
 
 
 def test_a_full_disk_is_one_clear_error_and_the_store_stays_as_it_was(tmp_path: Path) -> None:
