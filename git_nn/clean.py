@@ -10,16 +10,18 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from zlib import crc32
 
+from git_nn.bases import bases
 from git_nn.formats import table
 from git_nn.formats.base import Source, pieces
 from git_nn.formats.chunking import cuts
 from git_nn.objects import skeleton as skeletons
 from git_nn.objects.layout import Layout, Payload
+from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
 from git_nn.objects.skeleton import (
     INLINE_LIMIT,
@@ -44,18 +46,24 @@ class Cleaned:
     notes: tuple[str, ...] = ()
 
 
-def clean(source: Source, store: Store, previous: Pointer | None = None) -> Cleaned:
+def clean(
+    source: Source,
+    store: Store,
+    previous: Pointer | None = None,
+    likely: Pointer | None = None,
+) -> Cleaned:
     """Store the content of ``source`` and return its pointer.
 
     ``previous`` is the pointer that the path has in the index. Where it names another
     layout than the newest and that layout gives the very same pointer for this content,
     the content is unchanged and stays under it: upgrading git-nn changes no file.
+    Tensors are coded against those of ``likely``, without it of ``previous`` (see bases).
     """
     layout = table.detect(source)
     if previous is not None and previous.layout != (layout.format, layout.version):
         layout = _older(previous, source) or layout
     with store.batch() as batch:
-        pointer = _put(layout, source, batch)
+        pointer = _put(layout, source, batch, bases(layout.payloads, likely or previous))
     return Cleaned(pointer, layout.notes)
 
 
@@ -68,11 +76,14 @@ def _older(previous: Pointer, source: Source) -> Layout | None:
 def point(layout: Layout, source: Source) -> Pointer:
     """The pointer of a checked layout, storing nothing."""
     with HashOnly().batch() as batch:
-        return _put(layout, source, batch)
+        return _put(layout, source, batch, {})
 
 
-def _put(layout: Layout, source: Source, batch: Batch) -> Pointer:
-    entries: list[Entry] = [_put_payload(payload, source, batch) for payload in layout.payloads]
+def _put(layout: Layout, source: Source, batch: Batch, similar: Mapping[str, Oid]) -> Pointer:
+    entries: list[Entry] = [
+        _put_payload(payload, source, batch, similar.get(payload.name))
+        for payload in layout.payloads
+    ]
     entries += (
         Window(view.name, view.dtype, view.shape, view.payload, view.offset, view.strides)
         for view in layout.views
@@ -82,13 +93,13 @@ def _put(layout: Layout, source: Source, batch: Batch) -> Pointer:
     return Pointer(layout.format, layout.version, oid, size, sorted_entries(entries))
 
 
-def _put_payload(payload: Payload, source: Source, batch: Batch) -> Stored:
+def _put_payload(payload: Payload, source: Source, batch: Batch, base: Oid | None) -> Stored:
     content = (
         piece
         for extent in payload.extents
         for piece in pieces(source, extent.offset, extent.length)
     )
-    oid, length = batch.put(content, dtype="u8" if payload.form else payload.dtype)
+    oid, length = batch.put(content, dtype="u8" if payload.form else payload.dtype, base=base)
     return Stored(payload.name, payload.dtype, payload.shape, oid, length, payload.form)
 
 

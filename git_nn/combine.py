@@ -185,7 +185,7 @@ def _combine(
             strange += count
             yield data
 
-    oid, length = batch.put(merged(), dtype=ours.dtype)
+    oid, length = batch.put(merged(), dtype=ours.dtype, base=ours.oid)
     return decision, Stored(name, ours.dtype, ours.shape, oid, length), strange
 
 

@@ -35,7 +35,7 @@ def passed_through(source: Source) -> Iterable[bytes]:
 
 
 @contextmanager
-def collected(content: Iterable[bytes], folder: Path) -> Iterator[Source]:
+def collected(content: Iterable[bytes | bytearray], folder: Path) -> Iterator[Source]:
     """What Git sends, in memory while it is short, else in a file that has no name."""
     held = bytearray()
     rest = iter(content)

@@ -11,9 +11,7 @@ A smudge is answered in one of four ways (design, section 7):
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -21,10 +19,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from git_nn import smudge
-from git_nn.clean import clean
 from git_nn.drivers import hook_files
 from git_nn.drivers.caller import Command, calling_command
-from git_nn.drivers.content import IN_MEMORY, all_of, collected, passed_through, written
+from git_nn.drivers.cleaner import Cleaner
+from git_nn.drivers.content import IN_MEMORY, collected, passed_through, written
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
 from git_nn.errors import (
@@ -34,7 +32,6 @@ from git_nn.errors import (
     MissingObjectError,
     PointerError,
 )
-from git_nn.formats.base import Source
 from git_nn.gitio.config import Config, load
 from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.repository import Repository
@@ -46,7 +43,6 @@ from git_nn.objects.pointer import Pointer, looks_like_pointer
 from git_nn.objects.skeleton import Skeleton
 from git_nn.store.local import LocalStore
 
-_TEXTCONV = re.compile(rb"format \S+\ncontainer [0-9a-f]{12}\n|no known format: ")
 _DIFFS = frozenset({"diff", "log", "show", "whatchanged", "blame", "annotate", "reflog"})
 _FULL_UNDER = ("difftool", "mergetool", "archive", "cat-file", "format-patch")
 # commands under which nothing runs between the last smudge and the end of Git, but for the hook
@@ -102,62 +98,19 @@ class Session:
     def objects(self) -> Reader:
         return open_batch(self.repo)
 
-    # -- clean ---------------------------------------------------------------------------
+    @cached_property
+    def cleaner(self) -> Cleaner:
+        return Cleaner(self.repo, self.store, self.objects, self.command)
 
     def clean(self, request: Request, content: Iterable[bytes]) -> Answer:
         self._keep_store()
-        with collected(content, self.repo.nn_dir) as source:
-            head = source.read(0, min(source.size, 4096))
-            if looks_like_pointer(head):
-                return Answer([pointers.render(_parse(source))])
-            if self._is_text_for_blame(head):
-                return Answer(passed_through(source))
-            if not source.size or self._is_raw_in_git(request.path, source):
-                return Answer(passed_through(source))
-            cleaned = clean(source, self.store, self._previous(request.path))
-        for note in cleaned.notes:
-            print(f"git-nn: {os.fsdecode(request.path)}: {note}", file=sys.stderr)
-        return Answer([pointers.render(cleaned.pointer)])
+        return Answer(self.cleaner.clean(request.path, content))
 
     def _keep_store(self) -> None:
         """No gc until Git has ended: what we answer now is in its index only then."""
         if not self.keeping:
             self.keeping = True
             self.ending.enter_context(self.store.shared())
-
-    def _previous(self, path: bytes) -> Pointer | None:
-        """The pointer that the index has for ``path``."""
-        spec = f":{os.fsdecode(path)}"
-        info = self.objects.info(spec)
-        if info is None or info[1] != "blob" or info[2] > pointers.MAX_SIZE:
-            return None
-        text = self.objects.read(spec) or b""
-        try:
-            return pointers.parse(text) if looks_like_pointer(text[:4096]) else None
-        except GitNNError:
-            return None
-
-    def _is_text_for_blame(self, head: bytes) -> bool:
-        """Whether this is the output of our own textconv on its way through 'git blame'.
-
-        For a work-tree file blame cleans what textconv made of it (Git 2.39,
-        blame.c fake_working_tree_commit), then compares it with the text of commits.
-        """
-        return self.command.name in ("blame", "annotate") and bool(_TEXTCONV.match(head))
-
-    def _is_raw_in_git(self, path: bytes, source: Source) -> bool:
-        """Whether Git already holds exactly this content as a raw blob for ``path``.
-
-        A file that was committed before it was tracked stays unmodified until somebody
-        changes it or asks for 'git add --renormalize'; otherwise 'git status' would be
-        dirty in every fresh clone (git-lfs #1939).
-        """
-        info = self.objects.info(f":{os.fsdecode(path)}")
-        if info is None or info[1] != "blob" or info[2] != source.size:
-            return False
-        if "--renormalize" in self.command.arguments:
-            return False
-        return _blob_id(source, len(info[0])) == info[0]
 
     # -- smudge --------------------------------------------------------------------------
 
@@ -282,19 +235,6 @@ def _without_our_block(text: str) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
-def _parse(source: Source) -> Pointer:
-    return pointers.parse(source.read(0, min(source.size, pointers.MAX_SIZE + 1)))
-
-
 def _what(pointer: Pointer, oid: Oid) -> str:
     names = [entry.name for entry in pointer.stored.values() if entry.oid == oid]
     return f"tensor {escape(names[0])}" if names else "the skeleton"
-
-
-def _blob_id(source: Source, hex_length: int) -> str:
-    """Git's own id of the content as a blob; SHA-1 or SHA-256 by the length of the ids."""
-    hasher = hashlib.sha256() if hex_length == 64 else hashlib.sha1(usedforsecurity=False)
-    hasher.update(b"blob %d\0" % source.size)
-    for piece in all_of(source):
-        hasher.update(piece)
-    return hasher.hexdigest()

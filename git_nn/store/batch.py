@@ -154,6 +154,11 @@ class LocalBatch:
             self._staging.add(*coded())
             self._cutter.give_back(segment)
 
+    def rely(self, oid: Oid) -> bool:
+        """Whether the object and its segments are in a store, and could be made fresh."""
+        segments = (part.oid for part in self._segments_of(oid))
+        return self._known(oid) and all(map(self._known, segments))
+
     def _known(self, oid: Oid) -> bool:
         """Whether the frame is in this batch, or in a store where it could be made fresh."""
         self._begin()

@@ -141,6 +141,12 @@ class LocalStore:
             self.shelf.refresh()
             return inspection.missing(self._frames.holders, oids)
 
+    def rely(self, oids: Iterable[Oid]) -> bool:
+        """Whether all of ``oids`` is here; if so, gc leaves it alone for its grace time."""
+        wanted = list(oids)
+        with self.batch() as batch:
+            return not self.missing(wanted) and all(batch.rely(oid) for oid in wanted)
+
     def verify_pack(self, name: str) -> list[Damage]:
         """Everything that is wrong with a pack and its index; decodes every frame."""
         from git_nn.store import inspection
