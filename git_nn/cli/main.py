@@ -16,6 +16,7 @@ COMMANDS = {
     "uninstall": "uninstall",
     "track": "track",
     "untrack": "untrack",
+    "add": "add",
     "status": "status",
     "ls-files": "ls_files",
     "ls": "ls",

@@ -1,4 +1,4 @@
-"""Puts stat data into Git's index, for files that we wrote ourselves.
+"""Puts stat data into Git's index, for files that we wrote or read ourselves.
 
 Git takes a file as unchanged while its stat data agree with the index, and as changed
 without a further look where the size differs. After ``refresh`` it need not clean a
@@ -81,7 +81,7 @@ def refresh(
     _wait_for_next_second(before)
     after = {path: _lstat(top, path) for path in paths}
     targets = {
-        path: found if _same(found, before[path]) else None
+        path: found if same(found, before[path]) else None
         for path, found in after.items()
         if found is not None
     }
@@ -101,6 +101,32 @@ def forget(repo: Repository, texts: Mapping[bytes, bytes]) -> bool:
     return bool(texts) and _rewrite(repo, dict.fromkeys(texts), blobs)
 
 
+def unchanged(repo: Repository, paths: Sequence[bytes]) -> set[bytes]:
+    """Those of ``paths`` whose files are what the index says, by their stat data alone.
+
+    None that changed in the second in which the index was written, and none at all where
+    we do not understand the index: a file that is not among them may be unchanged, too.
+    """
+    if repo.work_tree is None:
+        return set()
+    size = hashlib.new(repo.object_format, usedforsecurity=False).digest_size
+    try:
+        written = repo.index_file.stat().st_mtime_ns // 10**9
+        data = bytearray(repo.index_file.read_bytes())
+        places = {place.path: place for place in _entries(data, size) if place.usable}
+    except (OSError, _UnknownError, struct.error, IndexError, ValueError):
+        return set()
+    found = set()
+    for path in places.keys() & set(paths):
+        file = _lstat(repo.work_tree, path)
+        if file is None or not file.st_size or file.st_mtime_ns // 10**9 >= written:
+            continue
+        fields = _STAT.unpack_from(data, places[path].at)
+        if fields == _stat_fields(file, fields[6]):
+            found.add(path)
+    return found
+
+
 def _lstat(top: Path, path: bytes) -> os.stat_result | None:
     try:
         found = (top / os.fsdecode(path)).lstat()
@@ -109,7 +135,8 @@ def _lstat(top: Path, path: bytes) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def _same(a: os.stat_result | None, b: os.stat_result | None) -> bool:
+def same(a: os.stat_result | None, b: os.stat_result | None) -> bool:
+    """Whether two looks at a file found it unchanged; False where one found none."""
     if a is None or b is None:
         return False
     return (a.st_ino, a.st_dev, a.st_size, a.st_mtime_ns, a.st_ctime_ns) == (
@@ -285,16 +312,19 @@ def _check_extensions(data: bytearray, at: int, stop: int) -> None:
 
 
 def _fill(data: bytearray, at: int, found: os.stat_result | None) -> None:
-    """The fields as Git fills them (fill_stat_data in read-cache.c or statinfo.c)."""
     mode = _STAT.unpack_from(data, at)[6]
     if found is None:
         _STAT.pack_into(data, at, 0, 0, 0, 0, 0, 0, mode, 0, 0, 0)
-        return
+    else:
+        _STAT.pack_into(data, at, *_stat_fields(found, mode))
+
+
+def _stat_fields(found: os.stat_result, mode: int) -> tuple[int, ...]:
+    """The fields as Git fills them (fill_stat_data in read-cache.c or statinfo.c)."""
     size = found.st_size & _WORD
     if found.st_size and not size:
         size = 0x80000000  # Git 2.43; before, such a file is cleaned again whatever stands here
-    _STAT.pack_into(
-        data, at,
+    return (
         found.st_ctime_ns // 10**9 & _WORD, found.st_ctime_ns % 10**9,
         found.st_mtime_ns // 10**9 & _WORD, found.st_mtime_ns % 10**9,
         found.st_dev & _WORD, found.st_ino & _WORD, mode,

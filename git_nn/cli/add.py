@@ -1,0 +1,44 @@
+"""``git nn add``: ``git add`` for large files, without Git's pipe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.progress import Meter
+from git_nn.drivers.terminal import quoted
+from git_nn.gitio.repository import Repository
+from git_nn.stage import select, stage
+
+
+@click.command("add")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-f", "--force", is_flag=True, help="Add ignored files, too.")
+def command(paths: tuple[str, ...], *, force: bool) -> int:
+    """Add files as 'git add' does, and models without sending them through Git.
+
+    Weights are read where they are, which is faster; the result is the same. PATH may
+    be any of Git's pathspecs. The exit code is that of 'git add'.
+    """
+    repo = open_repository()
+    candidates = select(repo, paths, Path.cwd(), force=force)
+    meter = Meter("Adding weights", sum(candidate.size for candidate in candidates))
+    staged = stage(repo, store_of(repo), candidates, meter.advance)
+    meter.finish()
+    for file in staged:
+        for note in file.notes:
+            click.echo(f"git-nn: {quoted(file.path)}: {note}", err=True)
+    return _git_add(repo, paths, force=force)
+
+
+def _git_add(repo: Repository, paths: tuple[str, ...], *, force: bool) -> int:
+    """All the rest, and everything that Git has to say."""
+    options = ["--force"] if force else []
+    argv = ("-C", str(Path.cwd()), "add", *options, "--", *paths)
+    child = repo.start(*argv, stdin=subprocess.DEVNULL, stderr=sys.stderr.fileno())
+    child.communicate()
+    return child.returncode
