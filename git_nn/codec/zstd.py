@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 DEFAULT, FAST, HUFFMAN = "default", "fast", "huffman"
 MAX_WINDOW = 8 * 1024 * 1024
+_RUN = 1  # the kind of a block of one repeated byte
 
 # Contexts must not be shared between threads, and cost a megabyte each to make.
 _contexts = threading.local()
@@ -43,6 +44,37 @@ def decompress(body: Buffer, rawlen: int) -> bytes:
     if len(data) != rawlen:
         raise ValueError("a zstd frame of another size")
     return data
+
+
+def decompress_into(body: Buffer, out: memoryview) -> None:
+    """The content of ``body``, which must be one frame of exactly ``len(out)`` bytes."""
+    import zstandard
+
+    try:
+        declared = zstandard.get_frame_parameters(body)
+        if declared.content_size != len(out) or declared.window_size > MAX_WINDOW:
+            raise ValueError("a zstd frame of another size or of too large a window")
+        if _frame_length(body, 4 * declared.has_checksum) != len(body):
+            raise ValueError("not one whole zstd frame")
+        # with room for the whole content zstd decodes in place, without a copy of its own
+        if _decompressor().stream_reader(body).readinto(out) != len(out):
+            raise ValueError("a zstd frame of another size")
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not a zstd frame: {error}") from error
+
+
+def _frame_length(body: Buffer, checksum: int) -> int:
+    """Bytes up to the end of the frame's last block and checksum, by the block headers."""
+    import zstandard
+
+    at, last = zstandard.frame_header_size(body), 0
+    while not last:
+        header = int.from_bytes(body[at : at + 3], "little")
+        last, kind, size = header & 1, header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == _RUN else size)
+        if at > len(body):
+            raise ValueError("a zstd frame is cut off")
+    return at + checksum
 
 
 def _compressor(preset: str) -> zstandard.ZstdCompressor:
