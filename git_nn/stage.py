@@ -5,8 +5,8 @@ pointer, and may have changed. Everything else, and every refusal, is Git's own:
 ``stage`` comes ``git add`` with the same words, which finds these files as unchanged as
 their stat data say they are. So nothing here can differ from ``git add`` but in speed.
 
-1. All objects are durable, in one batch, before the first pointer stands in the index;
-   where one file fails nothing is staged.
+1. All objects are durable before the first pointer stands in the index, and where one
+   file fails nothing is staged.
 2. No component of a path may be a symbolic link, and a file that changes while it is
    read is refused: what is stored is a state in which the file once was.
 """
@@ -17,26 +17,28 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from git_nn.clean import Cleaned, clean
+from git_nn import earlier
+from git_nn.clean import clean
 from git_nn.errors import GitError, GitNNError, LayoutError, UsageError
 from git_nn.formats.base import FileSource
-from git_nn.gitio import index
+from git_nn.gitio import index, revisions
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.config import load
 from git_nn.gitio.index import Written
+from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.repository import Repository
+from git_nn.gitio.revisions import Entry
 from git_nn.materialise import open_parent
 from git_nn.objects import pointer as pointers
-from git_nn.objects.oid import Oid
-from git_nn.objects.pointer import looks_like_pointer
-from git_nn.store.base import Batch, Buffer, Store
+from git_nn.objects.pointer import Pointer, looks_like_pointer
+from git_nn.remembered import is_same
+from git_nn.store.base import Store
 from git_nn.store.local import LocalStore
-from git_nn.worktree import Tracked, tracked
 
 _ORDINARY = b"H?M"  # ls-files -v: cached, other, unmerged; not skip-worktree nor assume-unchanged
 _CONVERSIONS = ("ident", "working-tree-encoding")  # these would change the pointer's text
@@ -49,7 +51,8 @@ class Candidate:
 
     path: bytes
     size: int
-    before: Tracked | None
+    entry: Entry | None
+    before: Pointer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class _Ready:
     """A file whose objects are stored: its state when it was read, and its pointer's text."""
 
     candidate: Candidate
+    pointer: Pointer
     written: Written
     notes: tuple[str, ...]
 
@@ -74,7 +78,7 @@ def select(
 ) -> list[Candidate]:
     """Files that ``git add`` would clean through our filter, in the order of the index.
 
-    None where Git would refuse one of ``pathspecs``, and in a sparse checkout, where Git
+    Empty where Git would refuse one of ``pathspecs``, and in a sparse checkout, where Git
     alone knows which paths it would take.
     """
     config = load(repo)
@@ -87,9 +91,12 @@ def select(
     ours = [path for path in paths if found[path] == {"filter": "nn"}]
     same = index.unchanged(repo, ours)
     changed = [path for path in ours if path not in same]
-    before = {item.path: item for item in tracked(repo, changed)} if changed else {}
-    looked_at = (_candidate(repo.work_tree, path, before.get(path)) for path in changed)
-    return [candidate for candidate in looked_at if candidate is not None]
+    entries = {entry.path: entry for entry in revisions.index(repo) if entry.stage == 0}
+    with open_batch(repo) as objects:
+        found_or_not = [
+            _candidate(repo.work_tree, path, entries.get(path), objects) for path in changed
+        ]
+    return [candidate for candidate in found_or_not if candidate is not None]
 
 
 def _expanded(repo: Repository, pathspecs: Sequence[str], cwd: Path, *, force: bool) -> list[bytes]:
@@ -103,20 +110,21 @@ def _expanded(repo: Repository, pathspecs: Sequence[str], cwd: Path, *, force: b
     return list(dict.fromkeys(line[2:] for line in lines if line[:1] in _ORDINARY))
 
 
-def _candidate(root: Path, path: bytes, before: Tracked | None) -> Candidate | None:
+def _candidate(root: Path, path: bytes, entry: Entry | None, objects: Reader) -> Candidate | None:
     """None where the filter itself had better answer.
 
     It alone knows whether raw content in Git is the file's; so at the same size it decides.
     """
-    raw = before.size if before is not None and before.is_raw else None
+    before = earlier.pointer_at(objects, entry.oid) if entry is not None else None
+    info = objects.info(entry.oid) if entry is not None and before is None else None
     try:
         with _opened(root, path) as fd:
             size = os.fstat(fd).st_size
-            if size in (0, raw) or looks_like_pointer(os.pread(fd, 4096, 0)):
+            if size in (0, info and info[2]) or looks_like_pointer(os.pread(fd, 4096, 0)):
                 return None
     except OSError:
         return None
-    return Candidate(path, size, before)
+    return Candidate(path, size, entry, before)
 
 
 @contextmanager
@@ -147,31 +155,19 @@ def stage(
     if not candidates:
         return []
     assert repo.work_tree is not None
-    with store.shared():  # no gc before the index names what we store
-        with store.batch() as batch:
-            joined = _Joined(store, batch)
-            ready = [_clean(repo.work_tree, one, joined, progress) for one in candidates]
+    listed = {entry.path: entry.oid for entry in revisions.index(repo)}
+    cleaned: dict[bytes, Pointer] = {}
+    ready = []
+    with store.shared(), open_batch(repo) as objects:  # no gc before the index names all
+        for one in candidates:
+            likely = one.before or earlier.likely(objects, one.path, listed, cleaned)
+            done = _clean(repo.work_tree, one, likely, store, progress)
+            cleaned[one.path] = done.pointer
+            ready.append(done)
         _enter(repo, store, ready)
-    paths = [one.path for one in candidates]
-    index.refresh(repo, paths, dict(zip(paths, (one.written for one in ready), strict=True)))
+    written = {one.candidate.path: one.written for one in ready}
+    index.refresh(repo, list(written), written)
     return [Staged(one.candidate.path, one.notes) for one in ready]
-
-
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    """A store whose batches all are one, so that many files are synced once."""
-
-    store: Store
-    whole: Batch
-
-    def size(self, oid: Oid) -> int | None:
-        return self.store.size(oid)
-
-    def read(self, oid: Oid) -> Iterator[Buffer]:
-        return self.store.read(oid)
-
-    def batch(self) -> Batch:
-        return cast("Batch", nullcontext(self.whole))  # whoever made the whole ends it
 
 
 @dataclass(slots=True)
@@ -195,22 +191,29 @@ class _Watched:
 
 
 def _clean(
-    root: Path, candidate: Candidate, store: Store, progress: Callable[[int], Any]
+    root: Path,
+    candidate: Candidate,
+    likely: Pointer | None,
+    store: Store,
+    progress: Callable[[int], Any],
 ) -> _Ready:
     name = os.fsdecode(candidate.path)
+    changed = GitNNError(
+        f"{name} changed while it was read", hint="add it again when nothing writes to it"
+    )
     try:
         with _opened(root, candidate.path) as fd:
             found = _settled(fd)
-            cleaned = _cleaned(_Watched(FileSource.of(fd), progress), candidate.before, store)
-            if cleaned is None or not index.same(os.fstat(fd), found):
-                raise GitNNError(
-                    f"{name} changed while it was read",
-                    hint="add it again when nothing writes to it",
-                )
+            source = _Watched(FileSource.of(fd), progress)
+            cleaned = clean(source, store, candidate.before, likely)
+            if not is_same(os.fstat(fd), found):
+                raise changed
+    except LayoutError as error:  # it became shorter
+        raise changed from error
     except OSError as error:
         raise GitNNError(f"cannot read {name}: {error.strerror}") from error
     written = Written(found, pointers.render(cleaned.pointer))
-    return _Ready(candidate, written, cleaned.notes)
+    return _Ready(candidate, cleaned.pointer, written, cleaned.notes)
 
 
 def _settled(fd: int) -> os.stat_result:
@@ -222,24 +225,16 @@ def _settled(fd: int) -> os.stat_result:
     return found
 
 
-def _cleaned(source: _Watched, before: Tracked | None, store: Store) -> Cleaned | None:
-    """None where the file became shorter."""
-    try:
-        return clean(source, store, before.pointer if before is not None else None)
-    except LayoutError:
-        return None
-
-
 def _enter(repo: Repository, store: LocalStore, ready: Sequence[_Ready]) -> None:
     """Write the pointers as blobs and name them in the index."""
     trusts_mode = load(repo).boolean("core.filemode", default=True)
     lines = []
     for one, blob in zip(ready, _blobs(repo, store, ready), strict=True):
-        before = one.candidate.before
+        entry = one.candidate.entry
         mode = "100755" if one.written.stat.st_mode & stat.S_IXUSR else "100644"
         if not trusts_mode:
-            mode = before.mode if before is not None else "100644"
-        if before is None or (before.mode, before.blob) != (mode, blob):
+            mode = entry.mode if entry is not None else "100644"
+        if entry is None or (entry.mode, entry.oid) != (mode, blob):
             lines.append(f"{mode} {blob} 0\t".encode() + one.candidate.path + b"\0")
     if lines:
         repo.git("update-index", "-z", "--index-info", stdin=b"".join(lines))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from git_nn.drivers.heap import keep_freed_buffers
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
 from git_nn.drivers.terminal import quoted
@@ -26,6 +27,7 @@ def command(paths: tuple[str, ...], *, force: bool) -> int:
     """
     repo = open_repository()
     candidates = select(repo, paths, Path.cwd(), force=force)
+    keep_freed_buffers()
     meter = Meter("Adding weights", sum(candidate.size for candidate in candidates))
     staged = stage(repo, store_of(repo), candidates, meter.advance)
     meter.finish()

@@ -81,7 +81,7 @@ def refresh(
     _wait_for_next_second(before)
     after = {path: _lstat(top, path) for path in paths}
     targets = {
-        path: found if same(found, before[path]) else None
+        path: found if _same(found, before[path]) else None
         for path, found in after.items()
         if found is not None
     }
@@ -135,8 +135,7 @@ def _lstat(top: Path, path: bytes) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def same(a: os.stat_result | None, b: os.stat_result | None) -> bool:
-    """Whether two looks at a file found it unchanged; False where one found none."""
+def _same(a: os.stat_result | None, b: os.stat_result | None) -> bool:
     if a is None or b is None:
         return False
     return (a.st_ino, a.st_dev, a.st_size, a.st_mtime_ns, a.st_ctime_ns) == (
