@@ -17,9 +17,9 @@ from git_nn.codec.scratch import Array
 
 AS_IS, ZSTD, CONSTANT, BYTEWISE, PACKED, SPARSE = range(6)
 
-_SLICES, _SLICE = 8, 2048
+_SLICES, _SLICE = 8, 1024
 _RANDOM = 7.9  # bits per byte: not worth a coder
-_RARE = 0.02  # below this share of uncommon elements their gaps are the shorter description
+_RARE = 0.05  # below this share of uncommon elements their gaps are the shorter description
 _WASTE = 0.03  # bits that a Huffman code spends on a byte above its entropy, roughly
 _ESCAPE = 0.2  # bits that an escape seems to cost more than it does, as it costs time
 _LIKELY = 1.25  # how far above the cheapest a plan may seem to be tried by a thorough encoder
@@ -100,10 +100,10 @@ def _costs(counts: Array) -> dict[Plan, float]:
     costs[Plan(ZSTD, zstd.HUFFMAN if whole >= 1 else zstd.FAST)] = _coded(whole, 1)
     common = int(counts.argmax())
     if counts[common] > (1 - _RARE) * total:
-        costs[Plan(SPARSE, lowest=common)] = whole
+        costs[Plan(SPARSE, lowest=common)] = whole + 2 * _WASTE * (1 - counts[common] / total)
     return costs
 
 
 def _coded(bits: float, octets: float) -> float:
     """Bits that zstd needs for ``octets`` bytes holding ``bits``: with its floor, as it is."""
-    return max(bits, (bits + octets) / 2) + _WASTE * octets
+    return max(bits, (bits + 3 * octets) / 4) + _WASTE * octets

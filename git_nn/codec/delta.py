@@ -16,7 +16,7 @@ FLOATS = 16
 def encode(
     data: Buffer, base: Buffer, width: int, *, floats: bool, thorough: bool = False
 ) -> bytes:
-    """The body; records.MismatchError where it would not come back."""
+    """The body; MismatchError where it would not come back."""
     planes = planes_of(words_of(data, width), words_of(base, width), floats=floats)
     pieces = [piece for plane in planes for piece in records.encode(plane, thorough=thorough)]
     tail = memoryview(data)[len(data) // width * width :]

@@ -54,14 +54,15 @@ def _halve(block: Array, low: Array) -> Array:
 
 def _split16(block: Array, exponent: Array, rest: Array) -> None:
     word = scratch.array("word", len(block), "<u2")
-    low = scratch.array("low", len(block), "<u2")
+    sign = scratch.array("sign", len(block))
     np.right_shift(block, 7, out=word)
     np.copyto(exponent, word, casting="unsafe")
-    np.right_shift(word, 1, out=word)
-    np.bitwise_and(word, 0x80, out=word)
-    np.bitwise_and(block, 0x7F, out=low)
-    np.bitwise_or(word, low, out=word)
-    np.copyto(rest, word, casting="unsafe")
+    np.copyto(rest, block, casting="unsafe")
+    np.bitwise_and(rest, 0x7F, out=rest)
+    np.less(block.view("<i2"), 0, out=sign.view("?"))
+    np.subtract(0, sign, out=sign)
+    np.bitwise_and(sign, 0x80, out=sign)
+    np.bitwise_or(rest, sign, out=rest)
 
 
 def merge(planes: list[Array], words: Array, *, rotated: bool = False) -> None:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from git_nn.codec import kernels, scratch
+from git_nn.codec import scratch
 from git_nn.codec.scratch import Array
 
 BITS = (1, 2, 4)
 RUN = 255  # a gap byte that is not followed by an element
+_BLOCK = 256 * 1024  # elements, a multiple of 8
 _FIELDS = {(4, 4): 0x0F0F, (2, 12): 0x000F000F, (2, 6): 0x03030303}  # what a shift may fill
+
+
+class MismatchError(Exception):
+    """What was encoded does not decode to what it was made from."""
 
 
 def packed_size(count: int, bits: int) -> int:
@@ -22,33 +27,40 @@ def packed_size(count: int, bits: int) -> int:
     return -(-count * bits // 8)
 
 
-def pack(plane: Array, bits: int, lowest: int, out: Array) -> None:
-    """The symbols of ``plane`` into ``out``, ceil(len(plane) * bits / 8) bytes."""
-    per = 8 // bits
-    for at in kernels.blocks(len(plane), 2):
-        symbols = _symbols(plane[at], bits, lowest)
-        stop = -(-at.stop // per)
-        _squeeze(symbols, bits, out[at.start // per : stop])
+def pack(plane: Array, bits: int, lowest: int, out: Array) -> Array:
+    """The symbols of ``plane`` into ``out``, ``packed_size`` bytes; the escapes, in order.
+
+    MismatchError where the symbols would not come back.
+    """
+    per, rest = 8 // bits, (1 << bits) - 1
+    symbols, back = (scratch.array(f"symbols {i}", _BLOCK) for i in range(2))
+    most = _constant(rest)
+    escapes = [plane[:0]]
+    for start in range(0, len(plane), _BLOCK):
+        block = plane[start : start + _BLOCK]
+        inner = symbols[: len(block)]
+        np.subtract(block, np.uint8(lowest), out=inner)
+        if inner.max() >= rest:
+            mask = back[: len(block)].view("?")
+            np.greater_equal(inner, np.uint8(rest), out=mask)
+            escapes.append(block[mask])
+            # numpy 2.4 has SIMD for the minimum of two arrays, not for that with a scalar
+            np.minimum(inner, most[: len(block)], out=inner)
+        whole = symbols[: -(-len(block) // 8) * 8]
+        whole[len(block) :] = 0
+        octets = out[start // per : start // per + packed_size(len(block), bits)]
+        _squeeze(whole, bits, octets)
+        _spread(octets, bits, back)
+        if not np.array_equal(back[: len(block)], inner):
+            raise MismatchError("symbols were not packed as they are")
+    return np.concatenate(escapes)
 
 
-def _symbols(block: Array, bits: int, lowest: int) -> Array:
-    """One symbol per byte, with zeros up to a whole number of packed bytes."""
-    padded = -(-len(block) // 8) * 8
-    symbols = scratch.array("symbols", padded)
-    symbols[len(block) :] = 0
-    inner = symbols[: len(block)]
-    np.subtract(block, np.uint8(lowest), out=inner)
-    # numpy 2.4 has SIMD for the minimum of two arrays, not for that with a scalar
-    np.minimum(inner, _constant((1 << bits) - 1, len(inner)), out=inner)
-    return symbols
-
-
-def _constant(value: int, count: int) -> Array:
-    name = f"constant{value}"
-    found = scratch.array(name, kernels.BLOCK // 2)
+def _constant(value: int) -> Array:
+    found = scratch.array(f"constant {value}", _BLOCK)
     if found[0] != value or found[-1] != value:
         found.fill(value)
-    return found[:count]
+    return found
 
 
 def _squeeze(symbols: Array, bits: int, out: Array) -> None:
@@ -57,28 +69,32 @@ def _squeeze(symbols: Array, bits: int, out: Array) -> None:
         return
     per = 8 // bits
     wide = symbols.view(f"<u{per}")
-    other = scratch.array("squeezed", len(wide), wide.dtype.str)
+    shifted, joined = (scratch.array(f"wide {i}", len(wide), wide.dtype.str) for i in range(2))
     shift = 8 - bits
     while shift < (8 - bits) * per:
-        np.right_shift(wide, shift, out=other)
-        np.bitwise_or(wide, other, out=wide)
+        np.right_shift(wide, shift, out=shifted)
+        np.bitwise_or(wide, shifted, out=joined)
+        wide = joined
         shift *= 2
     np.copyto(out, wide[: len(out)], casting="unsafe")
 
 
 def unpack(packed: Array, bits: int, lowest: int, out: Array) -> Array:
     """The plane of ``packed`` into ``out``; where its escapes belong, as indices."""
-    per, escapes = 8 // bits, []
-    escape = np.uint8((lowest + (1 << bits) - 1) & 255)
-    for at in kernels.blocks(len(out), 2):
-        block = out[at]
-        symbols = scratch.array("symbols", -(-len(block) // 8) * 8)
-        _spread(packed[at.start // per : -(-at.stop // per)], bits, symbols)
-        np.add(symbols[: len(block)], np.uint8(lowest), out=block)
-        found = scratch.array("found", len(block), "?")
-        np.equal(block, escape, out=found)
-        escapes.append(np.flatnonzero(found) + at.start)
-    return np.concatenate(escapes) if escapes else np.empty(0, np.intp)
+    per, rest = 8 // bits, (1 << bits) - 1
+    symbols, found = (scratch.array(f"symbols {i}", _BLOCK) for i in range(2))
+    escapes = [np.empty(0, np.intp)]
+    for start in range(0, len(out), _BLOCK):
+        block = out[start : start + _BLOCK]
+        octets = packed[start // per : start // per + packed_size(len(block), bits)]
+        _spread(octets, bits, symbols)
+        inner = symbols[: len(block)]
+        if inner.max() == rest:
+            mask = found[: len(block)].view("?")
+            np.equal(inner, np.uint8(rest), out=mask)
+            escapes.append(np.flatnonzero(mask) + start)
+        np.add(inner, np.uint8(lowest), out=block)
+    return np.concatenate(escapes)
 
 
 def _spread(packed: Array, bits: int, symbols: Array) -> None:
@@ -87,7 +103,7 @@ def _spread(packed: Array, bits: int, symbols: Array) -> None:
         return
     per = 8 // bits
     wide = symbols.view(f"<u{per}")[: len(packed)]
-    other = scratch.array("squeezed", len(wide), wide.dtype.str)
+    other = scratch.array("wide 0", len(wide), wide.dtype.str)
     np.copyto(wide, packed)
     shift = (8 - bits) * per // 2
     while shift >= 8 - bits:
@@ -95,20 +111,6 @@ def _spread(packed: Array, bits: int, symbols: Array) -> None:
         np.bitwise_or(wide, other, out=wide)
         np.bitwise_and(wide, _FIELDS[bits, shift], out=wide)
         shift //= 2
-
-
-def escapes_of(plane: Array, bits: int, lowest: int) -> Array:
-    """The elements of ``plane`` that ``pack`` has no symbol for, in order."""
-    rest = np.uint8((1 << bits) - 1)
-    runs = []
-    for at in kernels.blocks(len(plane), 2):
-        block = plane[at]
-        shifted = scratch.array("symbols", len(block))
-        found = scratch.array("found", len(block), "?")
-        np.subtract(block, np.uint8(lowest), out=shifted)
-        np.greater_equal(shifted, rest, out=found)
-        runs.append(block[found])
-    return np.concatenate(runs) if runs else plane[:0]
 
 
 def to_gaps(plane: Array, common: int) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ WIDTHS = (2, 4, 8)
 
 
 def encode(data: Buffer, width: int, *, thorough: bool = False) -> bytes:
-    """The body of codec 5; records.MismatchError where it would not come back."""
+    """The body of codec 5; MismatchError where it would not come back."""
     count = len(data) // width
     planes = [
         scratch.array(f"plane {i}", count, f"<u{size}")

@@ -16,6 +16,7 @@ import numpy as np
 
 from git_nn.codec import choice, kernels, packing, scratch, zstd
 from git_nn.codec.choice import AS_IS, BYTEWISE, CONSTANT, PACKED, SPARSE, ZSTD, Plan
+from git_nn.codec.packing import MismatchError
 from git_nn.codec.scratch import Array
 
 Buffer = bytes | bytearray | memoryview
@@ -24,10 +25,6 @@ Pieces = list[Buffer]
 _RECORD = struct.Struct("<BI")
 _PACKED_HEAD = struct.Struct("<BB")
 _SPARSE_HEAD = struct.Struct("<BI")
-
-
-class MismatchError(Exception):
-    """What was encoded does not decode to what it was made from."""
 
 
 def encode(plane: Array, *, thorough: bool = False) -> Pieces:
@@ -82,14 +79,10 @@ def _compare(back: Array, plane: Array) -> None:
 
 def _packed(plane: Array, plan: Plan) -> Pieces:
     symbols = scratch.array("packed", packing.packed_size(len(plane), plan.bits))
-    packing.pack(plane, plan.bits, plan.lowest, symbols)
-    escapes = packing.escapes_of(plane, plan.bits, plan.lowest)
+    escapes = packing.pack(plane, plan.bits, plan.lowest, symbols)
     packed = _plain(symbols, plan.preset)
     if packed[0][0] == AS_IS:
         packed = [b"".join(packed)]  # the scratch memory is needed again
-    back = scratch.array("unpacked", len(plane))
-    back[packing.unpack(symbols, plan.bits, plan.lowest, back)] = escapes
-    _compare(back, plane)
     head = _PACKED_HEAD.pack(plan.bits, plan.lowest)
     return [head, *packed, *_plain(escapes, zstd.HUFFMAN)]
 

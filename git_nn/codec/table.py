@@ -17,7 +17,7 @@ RAW, ZSTD, PLANES16, PLANES32, PLANES64, WORDS, DELTA = range(7)
 
 SMALL = 16 * 1024  # below this numpy does not earn its import
 REPEATS = 3.0  # a sample that zstd shrinks by this has structure that planes would hide
-SAMPLE = 64 * 1024
+SAMPLE = 32 * 1024
 WORTH = 0.98  # of the raw length; a body that is not shorter does not pay for decoding it
 CLEARLY = {
     1: 0.5,
@@ -45,7 +45,7 @@ def encode(data: Buffer, dtype: str = "u8", base: Buffer | None = None) -> tuple
         body = zstd.compress(data, zstd.DEFAULT)
         same = zstd.decompress(body, len(data)) == data
         return _smallest(data, [(ZSTD, body)] if same else [(RAW, data)])
-    from git_nn.codec.records import MismatchError
+    from git_nn.codec.packing import MismatchError
 
     kind = kind_of(dtype)
     try:
