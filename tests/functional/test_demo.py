@@ -60,12 +60,11 @@ def offline() -> tuple[str, ...]:
 
 @pytest.fixture
 def told(scrubbed: Path, tmp_path: Path) -> Told:
-    """The demo with an empty HOME; somebody's settings are where GIT_CONFIG_GLOBAL says."""
+    """The demo in a HOME that holds nothing but somebody's settings, and still does after it."""
     (tmp_path / "tmp").mkdir()
-    (tmp_path / "gitconfig").write_text(HOSTILE)
+    (scrubbed / ".gitconfig").write_text(HOSTILE)
     env = {
         "TMPDIR": str(tmp_path / "tmp"),
-        "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
         "GIT_DIR": str(tmp_path / "elsewhere"),
         "https_proxy": "http://127.0.0.1:9",
         "http_proxy": "http://127.0.0.1:9",
@@ -73,8 +72,8 @@ def told(scrubbed: Path, tmp_path: Path) -> Told:
     start = time.monotonic()
     result = Repo(tmp_path).run(*offline(), "git-nn", "demo", "--keep", env=env)
     seconds = time.monotonic() - start
-    assert list(scrubbed.iterdir()) == []
-    assert (tmp_path / "gitconfig").read_text() == HOSTILE
+    assert list(scrubbed.iterdir()) == [scrubbed / ".gitconfig"]
+    assert (scrubbed / ".gitconfig").read_text() == HOSTILE
     (folder,) = (tmp_path / "tmp").iterdir()
     assert f"the repository is in {folder}\n" in result.text
     return Told(result, seconds, folder)
