@@ -9,7 +9,8 @@
 3. Nothing is swept when anything that is needed is missing or cannot be read.
 4. Retired packs go to the trash, where readers still find them, and leave it for good
    only when they were in it for the grace time, and a day at least.
-5. Each step leaves a whole store, so a gc may be killed anywhere and run again.
+5. A pack is taken away for having better copies elsewhere only when these were decoded.
+6. Each step leaves a whole store, so a gc may be killed anywhere and run again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from git_nn.errors import DamagedObjectError, MissingObjectError
 from git_nn.gitio.repository import Repository
 from git_nn.objects.oid import Oid
 from git_nn.reach import Needs, find_needs
+from git_nn.store.copies import Copy, choose
 from git_nn.store.frame import LIST
 from git_nn.store.info import FrameInfo, PackInfo
 from git_nn.store.local import LocalStore
@@ -30,7 +32,7 @@ GRACE_DAYS = 14.0  # Git's own gc.pruneExpire
 TRASH_LEAST = DAY  # also with --grace 0: the trash is what makes that safe
 TMP_AGE = DAY
 _PATIENCE = 30.0  # seconds; a gc that is started by a hook must not wait for its own git
-WASTE = 0.5  # a pack is rewritten when more than this share of its bytes is dead
+WASTE = 0.25  # a pack is rewritten when more than this share of its bytes is of no use
 SMALL = 8 * 1024 * 1024
 MANY_SMALL = 50
 
@@ -39,17 +41,21 @@ MANY_SMALL = 50
 class Sweep:
     """What a gc would do, as data; sizes in stored bytes.
 
-    ``retire`` are packs without anything live, ``rewrite`` packs of which ``keep`` is copied
-    to new ones first. ``waiting`` is dead but too young. With ``blocked``, nothing is done.
+    ``rewrite`` are packs of which the copies ``keep`` go to new packs first. Of those and the
+    others that go, ``retire`` hold something dead and go to the trash; every frame of
+    ``drop`` has another copy. ``instead`` are copies on which we rely from then on.
+    ``waiting`` is dead but too young. With ``blocked``, nothing is done.
     """
 
     pointers: int
     objects: int
     packs: int
     size: int
-    retire: tuple[str, ...] = ()
     rewrite: tuple[str, ...] = ()
-    keep: frozenset[Oid] = frozenset()
+    keep: tuple[Copy, ...] = ()
+    retire: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    instead: tuple[Copy, ...] = ()
     freed: int = 0
     waiting: int = 0
     blocked: tuple[str, ...] = ()
@@ -80,10 +86,12 @@ def collect(repo: Repository, store: LocalStore, *, grace_days: float, now: floa
         cleaned = tuple(store.clean_tmp(TMP_AGE))
         if sweep.blocked:
             return Swept(sweep, cleaned=cleaned)
-        new = store.rewrite(sweep.keep, sweep.rewrite) if sweep.rewrite else []
-        for name in (*sweep.retire, *sweep.rewrite):
-            if name not in new:  # a rewritten pack may come out as the very same one
-                store.retire(name)
+        store.check(sweep.instead)
+        new = store.rewrite(sweep.keep) if sweep.keep else []
+        for names, take_away in ((sweep.retire, store.retire), (sweep.drop, store.drop)):
+            for name in names:
+                if name not in new:  # a rewritten pack may come out as the very same one
+                    take_away(name)
         store.remove_stray_indexes()
         deleted = store.empty_trash(max(grace_days * DAY, TRASH_LEAST))
     return Swept(sweep, tuple(new), tuple(deleted), cleaned)
@@ -161,39 +169,46 @@ def _below(store: LocalStore, frames: Mapping[Oid, list[FrameInfo]], oid: Oid) -
 def plan(empty: Sweep, packs: Sequence[PackInfo], live: Collection[Oid], limit: float) -> Sweep:
     """Which packs go and which are rewritten, given what is live; ``limit`` is a time.
 
-    A frame with copies in two packs is live in both: a copy is dropped only where the
-    packs are written as one.
+    Everything in a young pack is kept, like what is live, but not in every pack that has it:
+    the copies to keep are chosen by store.copies.
     """
-    dead = {pack.name: _dead_bytes(pack, live) for pack in packs}
     young = {pack.name for pack in packs if pack.mtime >= limit}
-    old = [pack for pack in packs if pack.name not in young]
-    retire = [pack for pack in old if all(frame.id not in live for frame in pack.frames)]
-    gone = {pack.name for pack in retire}
-    wasteful = [
-        pack for pack in old if pack.name not in gone and dead[pack.name] > WASTE * pack.size
-    ]
-    chosen = wasteful + _small(packs, gone | {pack.name for pack in wasteful})
-    kept = {
-        frame.id: frame.stored_size
-        for pack in chosen
-        for frame in pack.frames
-        if frame.id in live or pack.name in young
-    }
+    unsure = {frame.id for pack in packs if pack.name in young for frame in pack.frames}
+    wanted = unsure.union(live)
+    kept: dict[str, list[Copy]] = {pack.name: [] for pack in packs}
+    chosen = choose(packs, wanted)
+    for copy in chosen.values():
+        kept[copy.pack].append(copy)
+    rewrite = _to_rewrite(packs, kept)
+    going = [pack for pack in packs if pack.name in rewrite or not kept[pack.name]]
+    keep = tuple(copy for pack in going for copy in kept[pack.name])
+    dead = {pack.name: _unwanted(pack, wanted) for pack in packs}
+    leaving = {frame.id for pack in going for frame in pack.frames} & wanted
+    waiting = sum(_unwanted(pack, live) for pack in packs if pack.name in young)
     return replace(
         empty,
-        retire=tuple(pack.name for pack in retire),
-        rewrite=tuple(pack.name for pack in chosen),
-        keep=frozenset(kept),
-        freed=sum(pack.size for pack in (*retire, *chosen)) - sum(kept.values()),
-        waiting=sum(dead[pack.name] for pack in packs if pack.name in young),
+        rewrite=tuple(pack.name for pack in going if kept[pack.name]),
+        keep=keep,
+        retire=tuple(pack.name for pack in going if dead[pack.name]),
+        drop=tuple(pack.name for pack in going if not dead[pack.name]),
+        instead=tuple(chosen[oid] for oid in leaving if chosen[oid].pack not in rewrite),
+        freed=sum(pack.size for pack in going) - sum(copy.frame.stored_size for copy in keep),
+        waiting=waiting,
     )
 
 
-def _dead_bytes(pack: PackInfo, live: Collection[Oid]) -> int:
-    return sum(frame.stored_size for frame in pack.frames if frame.id not in live)
+def _unwanted(pack: PackInfo, wanted: Collection[Oid]) -> int:
+    """Stored bytes of a pack that nobody needs."""
+    return sum(frame.stored_size for frame in pack.frames if frame.id not in wanted)
 
 
-def _small(packs: Sequence[PackInfo], taken: Collection[str]) -> list[PackInfo]:
-    """The small packs, where they are so many that they are better written as few."""
-    found = [pack for pack in packs if pack.size < SMALL and pack.name not in taken]
-    return found if len(found) > MANY_SMALL else []
+def _to_rewrite(packs: Sequence[PackInfo], kept: Mapping[str, list[Copy]]) -> set[str]:
+    """Packs of which too little is kept, or not at its depth; and small ones if they are many."""
+    chosen = set()
+    for pack in packs:
+        useful = sum(copy.frame.stored_size for copy in kept[pack.name])
+        out_of_order = not all(copy.can_stand for copy in kept[pack.name])
+        if kept[pack.name] and (out_of_order or useful < (1 - WASTE) * pack.size):
+            chosen.add(pack.name)
+    small = {pack.name for pack in packs if pack.size < SMALL and kept[pack.name]} - chosen
+    return chosen | small if len(small) > MANY_SMALL else chosen

@@ -8,8 +8,10 @@ that names the tensor, not a broken file.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 from zlib import crc32
 
@@ -20,6 +22,9 @@ from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer
 from git_nn.objects.skeleton import Blob, Crc32, Crc32Chain, Literal, Part, Skeleton, chain_digits
 from git_nn.store.base import SEGMENT, Store, read_bytes
+
+_THREADS = min(4, os.cpu_count() or 1)
+_ALONE = 1024 * 1024  # bytes; a smaller file is not worth a thread
 
 
 class Sink(Protocol):
@@ -88,16 +93,22 @@ def check_fit(pointer: Pointer, skeleton: Skeleton) -> None:
 
 
 def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -> None:
-    """Write the whole file; ``sink`` is empty and ``skeleton`` is that of ``pointer``."""
+    """Write the whole file; ``sink`` is empty and ``skeleton`` is that of ``pointer``.
+
+    Objects are read and written by all cores; ``sink`` is written by several threads, never
+    twice at one place.
+    """
     places: dict[str, list[tuple[Part, int]]] = {}
     checksums: list[tuple[Crc32 | Crc32Chain, int]] = []
+    copies: list[Callable[[], None]] = []
     position = 0
     for run in skeleton.runs:
         match run:
             case Literal():
                 sink.write_at(position, run.data)
             case Blob():
-                _copy(store, run.oid, "literal bytes", [(run.length, position)], sink)
+                spans = [(run.length, position)]
+                copies.append(partial(_copy, store, run.oid, "literal bytes", spans, sink))
             case Part():
                 places.setdefault(run.payload, []).append((run, position))
             case Crc32() | Crc32Chain():
@@ -106,8 +117,25 @@ def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -
     for name, parts in places.items():
         ordered = sorted(parts, key=lambda place: place[0].offset)
         spans = [(part.length, at) for part, at in ordered]
-        _copy(store, pointer.stored[name].oid, f"tensor {escape(name)}", spans, sink)
+        what = f"tensor {escape(name)}"
+        copies.append(partial(_copy, store, pointer.stored[name].oid, what, spans, sink))
+    _run(copies, threads=_THREADS if position > _ALONE else 1)
     _write_checksums(checksums, sink)
+
+
+def _run(jobs: list[Callable[[], None]], threads: int) -> None:
+    """Do all jobs; of several that fail the first is raised, and no more are begun."""
+    if threads == 1:
+        for job in jobs:
+            job()
+        return
+    with ThreadPoolExecutor(threads, "git-nn-write") as pool:
+        try:
+            for done in [pool.submit(job) for job in jobs]:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _copy(store: Store, oid: Oid, what: str, spans: list[tuple[int, int]], sink: Sink) -> None:

@@ -55,12 +55,14 @@ def _tell(sweep: Sweep, done: Swept | None) -> None:
     if sweep.blocked:
         click.echo("git-nn: nothing was taken away; run 'git nn fsck'", err=True)
         return
-    if sweep.retire or sweep.rewrite:
-        would = "would move" if done is None else "moved"
+    if sweep.retire or sweep.drop:
+        move, rewrite, delete = (
+            ("would move", "rewrite", "delete") if done is None else ("moved", "rewrote", "deleted")
+        )
+        better = f", {delete} {len(sweep.drop)} with better copies" if sweep.drop else ""
         click.echo(
-            f"{would} {count(len(sweep.retire), 'pack')} to the trash and "
-            f"{'rewrite' if done is None else 'rewrote'} {len(sweep.rewrite)}: "
-            f"{human(sweep.freed)} unneeded"
+            f"{move} {count(len(sweep.retire), 'pack')} to the trash{better} and "
+            f"{rewrite} {len(sweep.rewrite)}: {human(sweep.freed)} unneeded"
         )
     else:
         click.echo("nothing to take away")
@@ -79,6 +81,7 @@ def _as_json(sweep: Sweep, done: Swept | None) -> dict[str, Any]:
         "size": sweep.size,
         "retired": list(sweep.retire),
         "rewritten": list(sweep.rewrite),
+        "dropped": list(sweep.drop),
         "freed": sweep.freed,
         "too_new": sweep.waiting,
         "blocked": list(sweep.blocked),

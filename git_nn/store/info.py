@@ -19,6 +19,8 @@ class FrameInfo:
     id: Oid
     kind: int
     codec: int
+    hint: int
+    depth: int
     base: Oid | None
     offset: int
     clen: int
@@ -66,7 +68,16 @@ def _describe_frame(pack: PackFile, entry: Entry) -> FrameInfo:
     base = None if header.base == frame.NO_BASE else header.base
     parts = _list_of(pack, header.id) if header.kind == frame.LIST else ()
     return FrameInfo(
-        header.id, header.kind, header.codec, base, entry.offset, header.clen, header.rawlen, parts
+        header.id,
+        header.kind,
+        header.codec,
+        header.hint,
+        header.depth,
+        base,
+        entry.offset,
+        header.clen,
+        header.rawlen,
+        parts,
     )
 
 

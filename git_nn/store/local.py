@@ -21,6 +21,7 @@ from git_nn.store import folders as places
 from git_nn.store import lock
 from git_nn.store.base import Buffer
 from git_nn.store.batch import LocalBatch
+from git_nn.store.copies import Copy
 from git_nn.store.failure import reported
 from git_nn.store.folders import Folders
 from git_nn.store.frame import Part
@@ -203,15 +204,32 @@ class LocalStore:
             sweep.retire(self.folders, name)
             self.shelf.refresh()
 
-    def rewrite(self, keep: Collection[Oid], packs: Iterable[str]) -> list[str]:
-        """Copy the frames ``keep`` of ``packs`` to new packs; their names. Retires nothing.
+    def check(self, copies: Iterable[Copy]) -> None:
+        """Decode just these copies; DamagedObjectError for the first that is not whole."""
+        from git_nn.store import sweep
 
-        DamagedObjectError, and no new pack, where a frame to keep cannot be copied.
+        with reported(self.root):
+            sweep.check(self.folders, copies, self._frames.base_of)
+
+    def drop(self, name: str) -> None:
+        """Delete a pack whose frames all stand in other packs; only inside ``exclusive``."""
+        from git_nn.store import sweep
+
+        if not self._alone:
+            raise RuntimeError("drop needs the exclusive lock")
+        with reported(self.root):
+            sweep.drop(self.folders, name)
+            self.shelf.refresh()
+
+    def rewrite(self, keep: Collection[Copy]) -> list[str]:
+        """Copy frames to new packs, each with the depth of its copy; the packs' names.
+
+        Takes nothing away. DamagedObjectError, and no new pack, where one cannot be copied.
         """
         from git_nn.store import sweep
 
         with self.shared(), reported(self.root):
-            new = sweep.rewrite(self.folders, self._pack_target, keep, packs)
+            new = sweep.rewrite(self.folders, self._pack_target, keep)
             self.shelf.refresh()
             return new
 

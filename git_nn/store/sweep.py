@@ -1,21 +1,25 @@
 """Taking packs away: to the trash, to bad/, and out of the trash for good.
 
 1. What is kept is durable in its new place before the old one is touched.
-2. Nothing is deleted but from the trash and from folders of dead writers.
+2. Nothing is deleted but from the trash, from folders of dead writers, and packs of which
+   every frame has a better copy in another pack.
 """
 
 from __future__ import annotations
 
 import time
 from calendar import timegm
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from git_nn.errors import DamagedObjectError, MissingObjectError, StoreError
 from git_nn.objects.oid import Oid
 from git_nn.store import folders as places
 from git_nn.store import frame, pack, staging, system
+from git_nn.store.copies import Copy
 from git_nn.store.folders import Folders
 from git_nn.store.frame import DamageError
 from git_nn.store.index import Entry
@@ -41,23 +45,17 @@ def _move(folders: Folders, name: str, target: Path) -> None:
     system.fsync_dir(folders.pack(name).parent)
 
 
-def rewrite(
-    folders: Folders, target: int, keep: Collection[Oid], names: Iterable[str]
-) -> list[str]:
-    """See LocalStore.rewrite.
-
-    Of several copies the one with the smallest depth is kept, so that whatever has it as
-    its base still finds a copy of less depth than its own.
-    """
-    files = [PackFile(name, folders.pack(name)) for name in names]
-    there = {entry.header.id for file in files for entry in file.index()}
-    wanted = there.intersection(keep)
-    tried: set[tuple[Oid, str]] = set()
+def rewrite(folders: Folders, target: int, keep: Iterable[Copy]) -> list[str]:
+    """See LocalStore.rewrite."""
+    by_pack: dict[str, dict[Oid, int]] = defaultdict(dict)
+    for copy in keep:
+        by_pack[copy.pack][copy.frame.id] = copy.depth
     new = Staging(folders, target=target)
     try:
-        while wanted:
-            for file, oids in _shallowest(files, wanted, tried):
-                wanted -= _copy_frames(file, oids, new)
+        for name, depths in by_pack.items():
+            copied = _copy_frames(PackFile(name, folders.pack(name)), depths, new)
+            for oid in depths.keys() - copied:
+                raise DamagedObjectError(oid.hex(), "its frame cannot be read")
         return [file.name for file in new.publish()]
     except DamageError as error:
         raise StoreError(f"a pack cannot be read: {error}", hint="run 'git nn fsck'") from error
@@ -65,30 +63,12 @@ def rewrite(
         new.drop()
 
 
-def _shallowest(
-    files: Sequence[PackFile], wanted: Collection[Oid], tried: set[tuple[Oid, str]]
-) -> list[tuple[PackFile, set[Oid]]]:
-    """The packs to take the wanted frames from; DamagedObjectError where all were ``tried``."""
-    best: dict[Oid, tuple[int, str]] = {}
-    for file in files:
-        for entry in file.index():
-            oid = entry.header.id
-            if oid in wanted and (oid, file.name) not in tried:
-                found = (entry.header.depth, file.name)
-                best[oid] = min(best.get(oid, found), found)
-    for oid in wanted:
-        if oid not in best:
-            raise DamagedObjectError(oid.hex(), "no copy of it can be read")
-    tried.update((oid, name) for oid, (_, name) in best.items())
-    return [(file, {oid for oid in best if best[oid][1] == file.name}) for file in files]
-
-
 def quarantine(folders: Folders, target: int, name: str, base_of: BaseOf) -> list[str]:
     """See LocalStore.quarantine."""
     file = PackFile(name, folders.pack(name))
     new = Staging(folders, target=target)
     try:
-        wanted = {entry.header.id for entry in pack.scanned_index(file)}
+        wanted = {entry.header.id: entry.header.depth for entry in pack.scanned_index(file)}
         _copy_frames(file, wanted, new, base_of)
         salvaged = [other.name for other in new.publish()]
     except FileNotFoundError as error:
@@ -101,9 +81,9 @@ def quarantine(folders: Folders, target: int, name: str, base_of: BaseOf) -> lis
 
 
 def _copy_frames(
-    file: PackFile, wanted: Collection[Oid], new: Staging, base_of: BaseOf | None = None
+    file: PackFile, wanted: Mapping[Oid, int], new: Staging, base_of: BaseOf | None = None
 ) -> set[Oid]:
-    """Copy the ``wanted`` frames of ``file`` that are whole, verbatim; their ids.
+    """Copy the ``wanted`` frames of ``file`` that are whole, with the depth wanted; their ids.
 
     With ``base_of`` they are decoded, too, and what the disk cannot read is passed over.
     """
@@ -121,7 +101,7 @@ def _copy_frames(
                     _decode(stored, base_of)
             except DamageError:
                 continue
-            new.add(stored.header, stored.body)
+            new.add(replace(stored.header, depth=wanted[entry.header.id]), stored.body)
             copied.add(entry.header.id)
     return copied
 
@@ -130,6 +110,27 @@ def _decode(stored: Stored, base_of: BaseOf) -> None:
     """DamageError unless the frame decodes, as far as its base can be read."""
     with suppress(MissingObjectError, DamagedObjectError):
         frame.decode(stored.header, stored.body, base_of(stored.header))
+
+
+def check(folders: Folders, copies: Iterable[Copy], base_of: BaseOf) -> None:
+    """See LocalStore.check."""
+    for copy in copies:
+        oid, file = copy.frame.id, PackFile(copy.pack, folders.pack(copy.pack))
+        try:
+            stored = file.fetch(oid)
+            stored.check()
+            if stored.header.kind == frame.DATA:
+                frame.decode(stored.header, stored.body, base_of(stored.header))
+        except DamageError as error:
+            raise DamagedObjectError(oid.hex(), str(error)) from error
+
+
+def drop(folders: Folders, name: str) -> None:
+    """Delete a pack of which every frame stands elsewhere, too; the index first."""
+    for path in (folders.index(name), folders.pack(name)):
+        with suppress(FileNotFoundError):
+            system.unlink(path)
+    system.fsync_dir(folders.pack(name).parent)
 
 
 def empty_trash(folders: Folders, older_than: float) -> list[str]:

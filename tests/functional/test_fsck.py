@@ -17,6 +17,7 @@ from tests.functional.test_gc import SYSTEM_DEATH
 from tests.support import damage
 from tests.support.damage import flip, packs, store_of, weights
 from tests.support.git import Repo
+from tests.unit.store.support import rewrite
 
 NAME = "model.safetensors"
 
@@ -226,7 +227,7 @@ def test_what_is_not_damaged_in_a_damaged_pack_is_saved(used: Repo) -> None:
 def test_a_second_copy_makes_damage_harmless(used: Repo) -> None:
     names = [pack.name for pack in store_of(used).packs()]
     store = store_of(used)
-    store.rewrite({frame.id for pack in store.packs() for frame in pack.frames}, names)
+    rewrite(store, {frame.id for pack in store.packs() for frame in pack.frames}, names)
     damage_tensor(used, "HEAD~1", "a")
     found = fsck(used, code=4)
     assert not any("path" in item for item in found["findings"])
@@ -250,7 +251,7 @@ def test_a_segment_that_is_lost_is_told_as_its_tensor(repo: Repo) -> None:
     (pack,) = store.packs()
     lost = next(frame.parts[1] for frame in pack.frames if frame.parts)
     keep = {frame.id for frame in pack.frames if frame.id != lost}
-    store.rewrite(keep, [pack.name])
+    rewrite(store, keep, [pack.name])
     pack.path.unlink()
     found = fsck(repo, code=3)
     assert [(item["kind"], item["what"]) for item in found["findings"]] == [

@@ -9,6 +9,7 @@ import numpy as np
 from git_nn.store.local import LocalStore, open_store
 from tests.support.git import Repo
 from tests.support.models import normal, safetensors_file
+from tests.unit.store.support import rewrite
 
 _YEAR = 365 * 86_400
 
@@ -73,7 +74,7 @@ def merge_packs(repo: Repo) -> str:
     store = store_of(repo)
     names = [pack.name for pack in store.packs()]
     frames = {frame.id for pack in store.packs() for frame in pack.frames}
-    (merged,) = store.rewrite(frames, names)
+    (merged,) = rewrite(store, frames, names)
     with store.exclusive():
         for name in names:
             if name != merged:

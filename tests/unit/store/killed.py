@@ -15,7 +15,7 @@ from pathlib import Path
 from git_nn.objects.oid import Oid
 from git_nn.store.base import read_bytes
 from git_nn.store.local import LocalStore
-from tests.unit.store.support import Intercepted, leftovers, noise, put
+from tests.unit.store.support import Intercepted, leftovers, noise, put, rewrite
 
 OLD = [noise(3000, 1), noise(70_000, 2), noise(10, 6)]
 NEW = [noise(40_000, 3), b"", noise(90_000, 4), OLD[0]]
@@ -34,7 +34,7 @@ def collect(store: LocalStore) -> None:
     with store.exclusive():
         old = list(store.packs())
         keep = {frame.id for pack in old for frame in pack.frames}
-        new = store.rewrite(keep, [pack.name for pack in old])
+        new = rewrite(store, keep, [pack.name for pack in old])
         for pack in old:
             if pack.name not in new:
                 store.retire(pack.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from inspect import getmembers, isfunction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from git_nn.objects.oid import Oid
 from git_nn.store import system
+from git_nn.store.copies import choose
 from git_nn.store.local import LocalStore
 
 CALLS = [
@@ -41,6 +42,12 @@ def id_of(data: bytes) -> Oid:
 def put(store: LocalStore, *contents: bytes, dtype: str = "u8") -> list[Oid]:
     with store.batch() as batch:
         return [batch.put([data], dtype=dtype)[0] for data in contents]
+
+
+def rewrite(store: LocalStore, keep: Collection[Oid], names: Collection[str]) -> list[str]:
+    """Copy what is to be kept of some packs to new ones."""
+    packs = [pack for pack in store.packs() if pack.name in names]
+    return store.rewrite(list(choose(packs, keep).values()))
 
 
 def pack_paths(root: Path) -> list[Path]:

@@ -29,12 +29,13 @@ COLLECTOR = """
 import sys
 from pathlib import Path
 from git_nn.store.local import LocalStore
+from tests.unit.store.support import rewrite
 store = LocalStore(Path(sys.argv[1]), pack_target=20_000)
 for turn in range(15):
     with store.exclusive():
         packs = list(store.packs())
         keep = {frame.id for pack in packs for frame in pack.frames}
-        new = store.rewrite(keep, [pack.name for pack in packs])
+        new = rewrite(store, keep, [pack.name for pack in packs])
         for pack in packs:
             if pack.name not in new:
                 store.retire(pack.name)

@@ -12,7 +12,7 @@ from git_nn.store import frame, index
 from git_nn.store.base import SEGMENT, read_bytes
 from git_nn.store.info import PackInfo
 from git_nn.store.local import LocalStore, open_store
-from tests.unit.store.support import flip, id_of, noise, only_pack, overwrite, put, weights
+from tests.unit.store.support import flip, id_of, noise, only_pack, overwrite, put, rewrite, weights
 
 CONTENTS = [
     weights(9000, 1),
@@ -244,5 +244,5 @@ def test_frames_to_keep_that_are_damaged_stop_a_rewrite(tmp_path: Path) -> None:
         path, at, _ = place_of(region, info, list(contents))
         flip(path, at)
         with pytest.raises(DamagedObjectError):
-            store.rewrite(set(contents), [info.name])
+            rewrite(store, set(contents), [info.name])
         assert only_pack(root) == info.path

@@ -29,6 +29,7 @@ from tests.unit.store.support import (
     nothing,
     pack_paths,
     put,
+    rewrite,
 )
 
 OLD = [noise(3000, 1), noise(200, 2)]
@@ -165,7 +166,7 @@ def collect(store: LocalStore) -> None:
     with store.exclusive():
         old = list(store.packs())
         keep = {frame.id for pack in old for frame in pack.frames}
-        new = store.rewrite(keep, [pack.name for pack in old])
+        new = rewrite(store, keep, [pack.name for pack in old])
         for pack in old:
             if pack.name not in new:
                 store.retire(pack.name)

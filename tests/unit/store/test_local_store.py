@@ -28,6 +28,7 @@ from tests.unit.store.support import (
     overwrite,
     pack_paths,
     put,
+    rewrite,
     weights,
 )
 
@@ -143,7 +144,7 @@ def test_a_reader_follows_a_pack_that_was_rewritten(tmp_path: Path) -> None:
     other = open_store(tmp_path)
     with other.exclusive():
         old = [info.name for info in other.packs()]
-        other.rewrite({oid, id_of(noise(5000, 1))}, old)
+        rewrite(other, {oid, id_of(noise(5000, 1))}, old)
         for name in old:
             other.retire(name)
         other.empty_trash(-10)
@@ -295,7 +296,7 @@ def test_a_list_whose_segment_is_gone_is_missing(tmp_path: Path) -> None:
     with store.exclusive():
         (old,) = store.packs()
         segments = store.parts(oid)
-        store.rewrite({oid, segments[0]}, [old.name])
+        rewrite(store, {oid, segments[0]}, [old.name])
         store.retire(old.name)
         store.empty_trash(-10)
     assert store.size(oid) is None

@@ -15,7 +15,7 @@ from git_nn.store import system
 from git_nn.store.base import read_bytes
 from git_nn.store.local import LocalStore
 from tests.unit.store.power_loss import Disk, materialise
-from tests.unit.store.support import CALLS, id_of, noise, put
+from tests.unit.store.support import CALLS, id_of, noise, put, rewrite
 
 OLD = [noise(3000, 1), noise(70_000, 2)]
 NEW = [noise(40_000, 3), b"", noise(90_000, 4), OLD[0]]
@@ -88,7 +88,7 @@ def test_adding_survives_a_power_cut_at_any_call(
 def collect(store: LocalStore, keep: set[Oid]) -> None:
     with store.exclusive():
         old = list(store.packs())
-        new = store.rewrite(keep, [pack.name for pack in old])
+        new = rewrite(store, keep, [pack.name for pack in old])
         for pack in old:
             if pack.name not in new:
                 store.retire(pack.name)
