@@ -10,7 +10,8 @@ each round, on the same files, so that a busy machine slows all of them alike. W
 printed are medians, and medians of the ratios within a round. A tool that is not installed
 is left out and said so. Every checkout and merge is compared byte for byte with what it has
 to give; where it differs, the cell says WRONG. "pipe" is a filter that only reads what Git
-sends: the floor of every filter. "git-nn-nosync" has core.fsync=none, as git-lfs never syncs.
+sends: the floor of every filter. "git-nn-nosync" has core.fsync=none, as git-lfs never syncs;
+"git-nn-add" adds by 'git nn add'.
 
 --only chooses steps besides the adds, which everything else needs. gc runs in the first
 round alone. The files of the workloads stay in --folder for the next time; all workloads at

@@ -21,8 +21,14 @@ from typing import Any
 from bench_tools import Measure
 
 OTHERS = tuple((other, "git-nn") for other in ("git-lfs", "dvc", "git", "xet"))
-# at the same durability as git-lfs; and how near the floor
-SPEED = (*OTHERS, ("git-lfs", "git-nn-nosync"), ("git-nn", "pipe"), ("git-nn-nosync", "pipe"))
+# at the same durability as git-lfs; without Git's pipe; and how near the floor of a pipe
+SPEED = (
+    *OTHERS,
+    ("git-lfs", "git-nn-nosync"),
+    ("git-lfs", "git-nn-add"),
+    ("git-nn", "pipe"),
+    ("git-nn-nosync", "pipe"),
+)
 BAD = ("WRONG", "FAILED")
 
 

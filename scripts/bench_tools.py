@@ -65,6 +65,8 @@ TOOLS = (
         name="git-nn-nosync",
         set_up=("git config --global core.fsync none", *_GIT_NN.set_up),
     ),
+    # adds without Git's pipe; the rest is as with git-nn
+    replace(_GIT_NN, name="git-nn-add", add=f"git nn add {FILE}", diff="", merge="", gc=""),
     Tool("git-lfs", "git-lfs version", ("git lfs install", 'git lfs track "*.safetensors"')),
     Tool(
         "dvc",
