@@ -20,9 +20,10 @@ AS_IS, ZSTD, CONSTANT, BYTEWISE, PACKED, SPARSE = range(6)
 _SLICES, _SLICE = 8, 1024
 _RANDOM = 7.9  # bits per byte: not worth a coder
 _RARE = 0.05  # below this share of uncommon elements their gaps are the shorter description
+_REPETITIVE = 1.5  # bits
 _WASTE = 0.03  # bits that a Huffman code spends on a byte above its entropy, roughly
 _ESCAPE = 0.2  # bits that an escape seems to cost more than it does, as it costs time
-_LIKELY = 1.25  # how far above the cheapest a plan may seem to be tried by a thorough encoder
+_LIKELY = 1.1  # how far above the cheapest a plan may seem to be tried by a thorough encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def plans(plane: Array, *, thorough: bool) -> list[Plan]:
     if not thorough:
         return [next(plan for plan, cost in costs.items() if cost == least)]
     likely = [plan for plan, cost in costs.items() if cost <= _LIKELY * least]
-    return [*likely, Plan(ZSTD, zstd.DEFAULT)]
+    # one that zstd's own search for repeats may have something to give to
+    return [*likely, Plan(ZSTD, zstd.DEFAULT)] if least < _REPETITIVE else likely
 
 
 def sample(plane: Array) -> Array:

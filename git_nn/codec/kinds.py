@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``width`` of a word in bytes; ``floats``: sign and magnitude; ``dense``: no repeats."""
+    """``width`` of a word in bytes; ``floats``: sign and magnitude, with so many bits of
+    exponent; ``dense``: no repeats."""
 
     width: int
     floats: bool = False
     dense: bool = False
+    key_bits: int = 0
 
     @property
     def planar(self) -> bool:
@@ -21,8 +23,9 @@ class Kind:
 
 _BYTES = Kind(1)
 _KINDS = {
-    "bf16": Kind(2, floats=True), "f16": Kind(2, floats=True), "f32": Kind(4, floats=True),
-    "c64": Kind(4, floats=True), "f64": Kind(8, floats=True), "c128": Kind(8, floats=True),
+    "bf16": Kind(2, floats=True, key_bits=8), "f16": Kind(2, floats=True, key_bits=5),
+    "f32": Kind(4, floats=True, key_bits=8), "c64": Kind(4, floats=True, key_bits=8),
+    "f64": Kind(8, floats=True, key_bits=11), "c128": Kind(8, floats=True, key_bits=11),
     "i16": Kind(2), "u16": Kind(2), "i32": Kind(4), "u32": Kind(4), "i64": Kind(8), "u64": Kind(8),
     "i8": Kind(1, dense=True), "i4": Kind(1, dense=True), "u4": Kind(1, dense=True),
     "f8_e8m0": Kind(1, dense=True),
@@ -32,5 +35,6 @@ _KINDS = {
 def kind_of(dtype: str) -> Kind:
     """The kind of ``dtype``; that of plain bytes for one that is unknown or big-endian."""
     if dtype.startswith(("f8_", "f6_", "f4_")) and dtype not in _KINDS:
-        return Kind(1, floats=dtype.startswith("f8_"), dense=True)
+        exponent = {"f8_e4m3": 4, "f8_e5m2": 5}.get(dtype[:7], 0)
+        return Kind(1, floats=exponent > 0, dense=True, key_bits=exponent)
     return _KINDS.get(dtype, _BYTES)

@@ -14,6 +14,7 @@ from git_nn.codec.kinds import Kind, kind_of
 Buffer = bytes | bytearray | memoryview
 
 RAW, ZSTD, PLANES16, PLANES32, PLANES64, WORDS, DELTA = range(7)
+NARROWED, NARROWED_DELTA, PARTITIONED = range(7, 10)
 
 SMALL = 16 * 1024  # below this numpy does not earn its import
 REPEATS = 3.0  # a sample that zstd shrinks by this has structure that planes would hide
@@ -27,7 +28,7 @@ CLEARLY = {
 }  # width -> of the raw length; no weights reach it alone
 
 _PLANES = {PLANES16: 2, PLANES32: 4, PLANES64: 8}
-_WITH_BASE = frozenset({DELTA})
+_WITH_BASE = frozenset({DELTA, NARROWED_DELTA, PARTITIONED})
 
 
 class UnknownCodecError(Exception):
@@ -48,12 +49,34 @@ def encode(data: Buffer, dtype: str = "u8", base: Buffer | None = None) -> tuple
     from git_nn.codec.packing import MismatchError
 
     kind = kind_of(dtype)
+    if base is not None and len(base) != len(data):
+        base = None
     try:
-        if base is None or len(base) != len(data):
-            return _smallest(data, _alone(data, kind))
-        return _against(data, base, kind)
+        return _narrowed(data, kind, base) or _chosen(data, kind, base)
     except MismatchError:
         return RAW, data
+
+
+def _narrowed(data: Buffer, kind: Kind, base: Buffer | None) -> tuple[int, Buffer] | None:
+    """f32 words that hold 16-bit floats, as those; None where they do not."""
+    if not (kind.floats and kind.width == 4):
+        return None
+    from git_nn.codec import narrow
+
+    found = narrow.narrowed(data)
+    if found is None:
+        return None
+    dtype, half = found
+    old = None if base is None else narrow.narrowed_as(dtype, base)
+    codec, body = _chosen(half, kind_of(dtype), old)
+    outer = NARROWED_DELTA if needs_base(codec) else NARROWED
+    return outer, narrow.wrapped(dtype, codec, body)
+
+
+def _chosen(data: Buffer, kind: Kind, base: Buffer | None) -> tuple[int, Buffer]:
+    if base is None:
+        return _smallest(data, _alone(data, kind))
+    return _against(data, base, kind)
 
 
 def _against(data: Buffer, base: Buffer, kind: Kind) -> tuple[int, Buffer]:
@@ -121,10 +144,22 @@ def decode(codec: int, body: Buffer, rawlen: int, base: Buffer | None = None) ->
         if codec == WORDS:
             return planes.decode(body, rawlen)
         return planes.decode_planes(body, rawlen, _PLANES[codec])
-    if codec in _WITH_BASE:
-        if base is None or len(base) != rawlen:
-            raise ValueError("the base is missing or of another length")
-        from git_nn.codec import delta
+    if codec == NARROWED:
+        from git_nn.codec import narrow
 
-        return delta.decode(body, rawlen, base)
-    raise UnknownCodecError(f"codec {codec} is unknown")
+        return narrow.decode(body, rawlen, None, decode)
+    if codec not in _WITH_BASE:
+        raise UnknownCodecError(f"codec {codec} is unknown")
+    if base is None or len(base) != rawlen:
+        raise ValueError("the base is missing or of another length")
+    return _decode_against(codec, body, rawlen, base)
+
+
+def _decode_against(codec: int, body: Buffer, rawlen: int, base: Buffer) -> Buffer:
+    from git_nn.codec import delta, narrow, partition
+
+    if codec == NARROWED_DELTA:
+        return narrow.decode(body, rawlen, base, decode)
+    if codec == PARTITIONED:
+        return partition.decode(body, rawlen, base)
+    return delta.decode(body, rawlen, base)

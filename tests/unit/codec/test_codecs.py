@@ -140,7 +140,7 @@ def encoded_samples() -> list[tuple[int, bytes, int]]:
     ):
         codec, body = table.encode(data, dtype)
         samples.append((codec, bytes(body), len(data)))
-    assert {codec for codec, _, _ in samples} == {1, 5}
+    assert {codec for codec, _, _ in samples} == {1, 5, 7}
     return samples
 
 
