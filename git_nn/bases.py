@@ -20,12 +20,13 @@ from git_nn.objects.pointer import Pointer, Stored
 Kind = tuple[str, tuple[int, ...], str]
 
 
-def bases(payloads: Iterable[Payload], earlier: Pointer | None) -> dict[str, Oid]:
-    """The oid to code each payload against, by name; those without one are left out."""
+def bases(payloads: Iterable[Payload | Stored], earlier: Pointer | None) -> dict[str, Oid]:
+    """The oid to code each tensor against, by name; those without one are left out."""
     if earlier is None:
         return {}
     old = earlier.stored
-    found, renamed = {}, []
+    found: dict[str, Oid] = {}
+    renamed: list[Payload | Stored] = []
     for payload in payloads:
         entry = old.get(payload.name)
         if entry is not None and _kind(entry) == _kind(payload):
@@ -35,7 +36,7 @@ def bases(payloads: Iterable[Payload], earlier: Pointer | None) -> dict[str, Oid
     return found | _renamed(renamed, {name: e for name, e in old.items() if name not in found})
 
 
-def _renamed(payloads: list[Payload], gone: Mapping[str, Stored]) -> dict[str, Oid]:
+def _renamed(payloads: list[Payload | Stored], gone: Mapping[str, Stored]) -> dict[str, Oid]:
     by_kind: dict[Kind, list[Stored]] = defaultdict(list)
     for entry in gone.values():
         by_kind[_kind(entry)].append(entry)

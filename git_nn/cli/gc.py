@@ -1,17 +1,26 @@
-"""``git nn gc``: take away what no commit, reflog, index or stash needs any more."""
+"""``git nn gc``: take away what nothing needs any more, and store the rest smaller."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from git_nn.cli.amounts import count
+from git_nn.drivers.background import is_due
+from git_nn.drivers.heap import keep_freed_buffers
 from git_nn.drivers.open import open_repository, store_of
-from git_nn.drivers.progress import human
+from git_nn.drivers.progress import Meter, human
 from git_nn.gc import GRACE_DAYS, Sweep, Swept, collect, preview
+from git_nn.gitio.config import load
+from git_nn.gitio.repository import Repository
+from git_nn.repack import repack
+from git_nn.store.local import LocalStore
+from git_nn.store.recode import Recoded
 
 
 @click.command("gc")
@@ -24,28 +33,57 @@ from git_nn.gc import GRACE_DAYS, Sweep, Swept, collect, preview
     metavar="DAYS",
     help="Keep what was added or relied upon in the last DAYS days.",
 )
+@click.option("--no-repack", is_flag=True, help="Only sweep; code nothing again.")
+@click.option("--auto", is_flag=True, help="Only when enough is new (nn.gcAuto); quietly.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(*, dry_run: bool, grace: float, as_json: bool) -> int:
-    """Move packs that nothing needs to the trash, and empty the old trash.
+def command(*, dry_run: bool, grace: float, no_repack: bool, auto: bool, as_json: bool) -> int:
+    """Take away what nothing needs any more, and store the rest smaller.
 
-    Nothing is taken away when anything that is needed is missing: exit code 3.
+    Packs that nothing needs move to the trash, and leave it later. What is needed is
+    coded again, against earlier versions, wherever that is smaller; this may take long, may
+    be interrupted at any time, and goes on where it stopped.
+
+    Exit codes: 0 done; 3 something that is needed is missing, so nothing was taken away.
     """
     repo = open_repository()
     store = store_of(repo)
+    if auto:
+        return _run_quietly(repo, store, grace)
     if dry_run:
-        sweep = preview(repo, store, grace_days=grace, now=time.time())
-        done = None
+        sweep, done, recoded = preview(repo, store, grace_days=grace, now=time.time()), None, None
     else:
+        recoded = None if no_repack else _repack(repo, store)
         done = collect(repo, store, grace_days=grace, now=time.time())
         sweep = done.sweep
     if as_json:
-        click.echo(json.dumps(_as_json(sweep, done), indent=2))
+        click.echo(json.dumps(_as_json(sweep, done, recoded), indent=2))
     else:
-        _tell(sweep, done)
+        _tell(sweep, done, recoded)
     return 3 if sweep.blocked else 0
 
 
-def _tell(sweep: Sweep, done: Swept | None) -> None:
+def _run_quietly(repo: Repository, store: LocalStore, grace: float) -> int:
+    if not is_due(store, load(repo)):
+        return 0
+    os.nice(10)
+    repack(repo, store)
+    return 3 if collect(repo, store, grace_days=grace, now=time.time()).sweep.blocked else 0
+
+
+def _repack(repo: Repository, store: LocalStore) -> Recoded:
+    keep_freed_buffers()
+    meter = Meter("Repacking")
+    done = repack(repo, store, meter.advance)
+    meter.finish()
+    return done
+
+
+def _tell(sweep: Sweep, done: Swept | None, recoded: Recoded | None) -> None:
+    if recoded is not None and recoded.smaller:
+        click.echo(
+            f"coded {recoded.smaller} of {count(recoded.tried, 'segment')} again: "
+            f"{human(recoded.before)} became {human(recoded.after)}"
+        )
     click.echo(
         f"{count(sweep.objects, 'object')} needed by {count(sweep.pointers, 'pointer')}; "
         f"{count(sweep.packs, 'pack')}, {human(sweep.size)}"
@@ -72,8 +110,9 @@ def _tell(sweep: Sweep, done: Swept | None) -> None:
         click.echo(f"deleted {count(len(done.deleted), 'pack')} from the trash")
 
 
-def _as_json(sweep: Sweep, done: Swept | None) -> dict[str, Any]:
+def _as_json(sweep: Sweep, done: Swept | None, recoded: Recoded | None) -> dict[str, Any]:
     return {
+        "recoded": asdict(recoded) if recoded is not None else None,
         "version": 1,
         "pointers": sweep.pointers,
         "objects": sweep.objects,

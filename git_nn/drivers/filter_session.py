@@ -20,6 +20,7 @@ from functools import cached_property
 
 from git_nn import smudge
 from git_nn.drivers import hook_files
+from git_nn.drivers.background import start_if_due
 from git_nn.drivers.caller import Command, calling_command
 from git_nn.drivers.cleaner import Cleaner
 from git_nn.drivers.content import IN_MEMORY, collected, passed_through, written
@@ -211,6 +212,8 @@ class Session:
                     self.without.append((outcome.task.path, outcome.error))
             meter.finish()
         self.ending.close()
+        if self.keeping:
+            start_if_due(self.repo, self.store, self.config)
         for path, error in self.without:
             print(f"git-nn: {os.fsdecode(path)} stays a pointer: {error}", file=sys.stderr)
 

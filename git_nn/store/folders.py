@@ -43,6 +43,10 @@ class Folders:
         return self.root / "format"
 
     @property
+    def tried(self) -> Path:
+        return self.root / "cache" / "recoded"
+
+    @property
     def lock(self) -> Path:
         return self.root / "gc.lock"
 

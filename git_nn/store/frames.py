@@ -55,6 +55,12 @@ class Frames:
                 return entry.header
         return None
 
+    def smallest(self, oid: Oid) -> Header | None:
+        """The header of the smallest copy in a pack."""
+        entries = (pack.index().find(oid) for pack in self.known_holders(oid))
+        headers = [entry.header for entry in entries if entry is not None]
+        return min(headers, key=lambda header: header.clen, default=None)
+
     def load(self, oid: Oid, *, below: int = _NO_LIMIT) -> Buffer | tuple[Part, ...]:
         """The raw bytes of a data frame of a depth ``below`` that, or the parts of a list.
 

@@ -8,10 +8,11 @@ reads one small file; everything else is read when it is needed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -29,6 +30,9 @@ from git_nn.store.frames import Frames
 from git_nn.store.info import Damage, PackInfo
 from git_nn.store.shelf import Shelf
 from git_nn.store.staging import PACK_TARGET, Staging
+
+if TYPE_CHECKING:
+    from git_nn.store.recode import Job, Recoded
 
 LOCK_TIMEOUT = 300.0
 _DECODERS = 2
@@ -169,6 +173,25 @@ class LocalStore:
         with reported(self.root):
             inspection.rebuild_index(self.folders, name)
             self.shelf.reload(name)
+
+    # Coding again
+
+    def recode(
+        self, jobs: Iterable[Job], progress: Callable[[int], object] = lambda _: None
+    ) -> Recoded:
+        """Write smaller copies of segments where there are any (see store/recode.py)."""
+        from git_nn.store import recode
+
+        with reported(self.root):
+            self.shelf.refresh()
+            return recode.recode(self._frames, self.shared, self._pack_target, jobs, progress)
+
+    def new_packs(self) -> int:
+        """How many packs were written since ``recode`` ran the last time."""
+        from git_nn.store import recode
+
+        with reported(self.root):
+            return recode.new_packs(self.folders)
 
     # Locks
 
