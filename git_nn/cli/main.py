@@ -27,6 +27,7 @@ COMMANDS = {
     "check": "check",
     "fsck": "fsck",
     "gc": "gc",
+    "du": "du",
     "doctor": "doctor",
     "env": "env",
     "formats": "formats",
