@@ -4,6 +4,9 @@ What a smudge may answer depends on what Git will do with the answer (design, se
 7): only under commands where nothing else runs before Git ends may a large file wait,
 and only a diff may be given a pointer to look at. Where the command is unknown, the
 answer is always the whole file: slow, never wrong.
+
+Aliases need no thought: Git runs the command that an alias stands for as a process of its
+own (tried: 2.39), and so the nearest git process is never one with an alias.
 """
 
 from __future__ import annotations
@@ -13,8 +16,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from git_nn.gitio.config import Config
 
 # Git's own options before the command that take their value as a word of its own
 _WITH_VALUE = frozenset(
@@ -36,10 +37,10 @@ class Command:
         return self.name in names or any(outer in names for outer in self.outer)
 
 
-def calling_command(config: Config, start: int | None = None) -> Command:
+def calling_command(_: object = None, start: int | None = None) -> Command:
     """The nearest git command above this process, with the git commands above that one."""
     commands = [
-        _parse(argv, config)
+        _parse(argv)
         for argv in _ancestors(os.getppid() if start is None else start)
         if _is_git(argv)
     ]
@@ -56,19 +57,14 @@ def _is_git(argv: list[str]) -> bool:
     return program == "git" or (program.startswith("git-") and not program.startswith("git-nn"))
 
 
-def _parse(argv: list[str], config: Config) -> list[str]:
-    """The command and its arguments, aliases resolved; [''] where there is none."""
+def _parse(argv: list[str]) -> list[str]:
+    """The command and its arguments; [''] where there is none."""
     program = argv[0].rsplit("/", 1)[-1].removesuffix(".exe")
     if program != "git":
         return [program.removeprefix("git-"), *argv[1:]]
     words = argv[1:]
     while words and words[0].startswith("-"):
         words = words[2:] if words[0] in _WITH_VALUE else words[1:]
-    for _ in range(_DEPTH):
-        alias = config.get(f"alias.{words[0]}") if words else None
-        if alias is None or alias.startswith("!"):
-            break
-        words = [*alias.split(), *words[1:]]
     return words or [""]
 
 

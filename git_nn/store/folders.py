@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,10 @@ _FLAGS: frozenset[str] = frozenset()  # features that a store may need and this 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The paths of one store."""
+    """The paths of one store, and whether what is written to them must survive a power loss."""
 
     root: Path
+    sync: Callable[[], bool] = lambda: True
 
     @property
     def packs(self) -> Path:

@@ -38,9 +38,14 @@ LOCK_TIMEOUT = 300.0
 _DECODERS = 2
 
 
-def open_store(root: Path, *, alternates: Sequence[Path] = ()) -> LocalStore:
-    """The store at ``root``, which need not exist yet; ``alternates`` are only read."""
-    return LocalStore(root, alternates=alternates)
+def open_store(
+    root: Path, *, alternates: Sequence[Path] = (), sync: Callable[[], bool] = lambda: True
+) -> LocalStore:
+    """The store at ``root``, which need not exist yet; ``alternates`` are only read.
+
+    ``sync`` is asked, before something is written, whether it must survive a power loss.
+    """
+    return LocalStore(root, alternates=alternates, sync=sync)
 
 
 class LocalStore:
@@ -51,11 +56,12 @@ class LocalStore:
         root: Path,
         *,
         alternates: Sequence[Path] = (),
+        sync: Callable[[], bool] = lambda: True,
         pack_target: int = PACK_TARGET,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
         self.root = root
-        self.folders = Folders(root)
+        self.folders = Folders(root, sync)
         self.shelf = Shelf(self.folders)
         lenders = [_lender(path) for path in alternates]
         self._frames = Frames(self.shelf, lenders, borrowed=False)

@@ -223,8 +223,9 @@ def _next_magic(fd: int, start: int, size: int) -> int:
 class PackWriter:
     """A pack on its way: frames are appended to a new file, which is then made durable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
+        self._sync = sync
         self.index_path = path.with_suffix(".idx")
         self.size = 0
         self._entries: list[Entry] = []
@@ -245,12 +246,13 @@ class PackWriter:
     def finish(self) -> Index:
         """Make pack and index durable under their temporary names; the index knows the name."""
         try:
-            system.fsync(self._fd)
+            if self._sync:
+                system.fsync(self._fd)
         finally:
             self.close()
         name = self._hasher.hexdigest()
         data = index.render(name, self.size, self._entries)
-        write_file(self.index_path, data)
+        write_file(self.index_path, data, sync=self._sync)
         return index.parse(data, name)
 
     def close(self) -> None:
@@ -265,11 +267,12 @@ def write_all(fd: int, data: Buffer) -> None:
         rest = rest[system.write(fd, rest) :]
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """A new file, durable before this returns."""
+def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """A new file; with ``sync`` durable before this returns."""
     fd = system.open_excl(path)
     try:
         write_all(fd, data)
-        system.fsync(fd)
+        if sync:
+            system.fsync(fd)
     finally:
         system.close(fd)

@@ -44,7 +44,8 @@ class Staging:
             self._finish_in_background(self._writer)
             self._writer = None
         if self._writer is None:
-            self._writer = PackWriter(self.folder() / f"{len(self._writers)}{places.PACK}")
+            path = self.folder() / f"{len(self._writers)}{places.PACK}"
+            self._writer = PackWriter(path, sync=self._folders.sync())
             self._writers.append(self._writer)
         self._writer.add(header, body)
 
@@ -119,7 +120,9 @@ def place(folders: Folders, name: str, pack: Path, index: Path) -> None:
 
 
 def sync_folders(folders: Folders, names: Iterable[str]) -> None:
-    """Make the presence of these packs durable."""
+    """Make the presence of these packs durable, where that is asked for."""
+    if not folders.sync():
+        return
     for folder in sorted({folders.pack(name).parent for name in names}):
         system.fsync_dir(folder)
     system.fsync_dir(folders.packs)
