@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from git_nn.errors import GitNNError
@@ -86,6 +88,19 @@ def test_a_change_is_staged_and_status_is_clean_without_the_filter(repo: Repo, t
     repo.nn("add", "*.safetensors")
     assert index(repo) == index(twin)
     assert repo.status() == "M  m.safetensors\n"
+
+
+def test_checkpoints_added_together_are_coded_against_each_other(repo: Repo, twin: Repo) -> None:
+    first = normal(5, 90_000)
+    second = first * np.float32(1.0001)
+    for each in (repo, twin):
+        write(each, "run-100.safetensors", safetensors_file({"w": first}))
+        write(each, "run-200.safetensors", safetensors_file({"w": second}))
+    repo.nn("add", "*00.*")
+    twin.git("add", "*00.*")
+    found = json.loads(repo.nn("du", "--json", "run-200.safetensors").text)["total"]
+    assert found == json.loads(twin.nn("du", "--json", "run-200.safetensors").text)["total"]
+    assert found["by_deltas"] > len(second.tobytes()) // 3
 
 
 def test_words_are_pathspecs_of_the_current_folder(repo: Repo) -> None:
