@@ -5,7 +5,7 @@
     our own textconv text, in blame    the content as it is
     anything else                      its pointer, when all of it is in the store
 
-Content above IN_MEMORY is not kept: the work-tree file is worked on while what Git sends is
+Content above nn.largeThreshold is not kept: the work-tree file is worked on while what Git sends is
 compared with it (see mirror). Where Git only looks (status, diff) nothing is stored.
 """
 
@@ -58,16 +58,17 @@ class Cleaner:
     store: LocalStore
     objects: Reader
     command: Command
+    in_memory: int = IN_MEMORY
     cleaned: dict[bytes, Pointer] = field(default_factory=dict)
 
     def clean(self, path: bytes, content: Iterable[bytes]) -> Pieces:
         rest: Iterator[bytes | bytearray] = iter(content)
-        start = _start_of(rest)
-        if len(start) <= IN_MEMORY:
+        start = _start_of(rest, self.in_memory)
+        if len(start) <= self.in_memory:
             return self._clean(path, BytesSource(start))
         keep_freed_buffers()
         with mirror.opened(self.repo, path) as file:
-            if file is None or file.source.size <= IN_MEMORY or not file.follow([start]):
+            if file is None or not file.follow([start]):
                 return self._clean_collected(path, chain([start], rest))
             answer = self._clean_mirrored(path, file, rest)
             return answer or self._clean_collected(path, chain(file.so_far(), rest))
@@ -165,12 +166,12 @@ class Cleaner:
         return clean(source, store, before, likely)
 
 
-def _start_of(content: Iterator[bytes | bytearray]) -> bytearray:
-    """All of the content, or a little more than IN_MEMORY of it."""
+def _start_of(content: Iterator[bytes | bytearray], enough: int) -> bytearray:
+    """All of the content, or a little more than ``enough`` of it."""
     start = bytearray()
     for piece in content:
         start += piece
-        if len(start) > IN_MEMORY:
+        if len(start) > enough:
             break
     return start
 

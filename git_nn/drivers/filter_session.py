@@ -101,7 +101,8 @@ class Session:
 
     @cached_property
     def cleaner(self) -> Cleaner:
-        return Cleaner(self.repo, self.store, self.objects, self.command)
+        limit = min(self.config.integer("nn.largethreshold", IN_MEMORY), IN_MEMORY)
+        return Cleaner(self.repo, self.store, self.objects, self.command, limit)
 
     def clean(self, request: Request, content: Iterable[bytes]) -> Answer:
         self._keep_store()
