@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from git_nn.errors import GitNNError
+from git_nn.gitio.alternates import object_folders
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 from git_nn.objects import skeleton as skeletons
@@ -26,11 +27,9 @@ _SCP = re.compile(r"[^/]+:")  # host:path, which Git reads before it looks for a
 
 def alternates(repo: Repository) -> list[Path]:
     """Stores beside the object folders that this repository borrows from."""
-    listed = repo.common_dir / "objects" / "info" / "alternates"
-    folders = _lines(listed) if listed.is_file() else []
-    folders += repo.env.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "").split(":")
-    found = [(listed.parent.parent / folder).parent / "nn" for folder in folders if folder]
-    return [store for store in found if store.is_dir()]
+    stores = [folder.with_name("nn") for folder in object_folders(repo)]
+    own = repo.nn_dir.resolve()
+    return [store for store in stores if store.is_dir() and store.resolve() != own]
 
 
 def neighbours(repo: Repository) -> Iterator[Path]:
@@ -82,11 +81,6 @@ def lacks(store: LocalStore, pointer: Pointer) -> list[Oid]:
             return [*missing, pointer.skeleton]
         missing = [*missing, *store.missing(blob.oid for blob in skeleton.blobs())]
     return missing
-
-
-def _lines(path: Path) -> list[str]:
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def _store_beside(url: str, start: Path) -> Path | None:

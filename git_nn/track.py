@@ -21,6 +21,7 @@ from git_nn.errors import UsageError
 from git_nn.formats import table
 from git_nn.formats.base import FileSource
 from git_nn.gitio.attributes import lookup
+from git_nn.gitio.quoting import unquote
 from git_nn.gitio.repository import Repository
 from git_nn.worktree import tracked
 
@@ -33,7 +34,6 @@ _UNSAFE = re.compile(rb"[\x00-\x20\x7f]|\A\"")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[^ \t\r\n]+')
 _LETTERS = {b"\a": b"a", b"\b": b"b", b"\t": b"t", b"\n": b"n", b"\v": b"v", b"\f": b"f",
             b"\r": b"r", b'"': b'"', b"\\": b"\\"}  # fmt: skip
-_UNLETTERS = {letter: char for char, letter in _LETTERS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +95,6 @@ def quote(pattern: bytes) -> bytes:
 def _quoted(match: re.Match[bytes]) -> bytes:
     letter = _LETTERS.get(match[0])
     return b"\\" + (letter if letter is not None else b"%03o" % match[0][0])
-
-
-def unquote(word: bytes) -> bytes | None:
-    """The inverse of ``quote``; None where Git would not take it."""
-    if not word.startswith(b'"'):
-        return word
-    if len(word) < 2 or not word.endswith(b'"'):
-        return None
-
-    def plain(match: re.Match[bytes]) -> bytes:
-        found = match[1]
-        return bytes([int(found, 8) & 0xFF]) if found.isdigit() else _UNLETTERS.get(found, found)
-
-    return re.sub(rb"\\([0-7]{3}|.)", plain, word[1:-1], flags=re.DOTALL)
 
 
 # -- the text of .gitattributes ------------------------------------------------------------
