@@ -14,6 +14,7 @@ from pathlib import Path
 from git_nn.demo import keras_file
 from git_nn.demo.network import LAYERS, Weights, accuracy, draw_digits, new_weights, train
 from git_nn.errors import GitError
+from git_nn.gitio.repository import not_started
 
 MODEL = "model.h5"
 
@@ -33,14 +34,17 @@ class Stage:
         """Show a git command and what it prints."""
         self.say(f"$ git {shlex.join(argv)}")
         colour = ["-c", "color.ui=always"] if self.colour else []
-        done = subprocess.run(
-            ["git", "--no-pager", *colour, *argv],
-            cwd=self.folder,
-            env=_environment(self.folder),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["git", "--no-pager", *colour, *argv],
+                cwd=self.folder,
+                env=_environment(self.folder),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise not_started(self.folder) from error
         text = done.stdout.decode("utf-8", "replace").rstrip()
         shown = text.splitlines()[:lines]
         for line in shown:

@@ -37,8 +37,6 @@ _KEPT_PREFIXES = ("GIT_CONFIG", "GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_P
 _PATHS = ("GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_SHALLOW_FILE",
           "GIT_GRAFT_FILE", "GIT_QUARANTINE_PATH")  # fmt: skip
 _FORMATS = (b"sha1", b"sha256")
-_NO_GIT = "git is not on PATH"
-_NO_GIT_HINT = "install Git 2.31 or newer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +81,18 @@ class Repository:
         self, *argv: str, stdin: bytes | None = None, check: bool = True, cwd: Path | None = None
     ) -> bytes:
         """Run git and return what it printed; GitError where ``check`` and it failed."""
+        folder = cwd or self.top
         try:
             done = subprocess.run(
                 ["git", *argv],
-                cwd=cwd or self.top,
+                cwd=folder,
                 env=self.env,
                 input=b"" if stdin is None else stdin,
                 capture_output=True,
                 check=False,
             )
-        except FileNotFoundError as error:
-            raise UsageError(_NO_GIT, hint=_NO_GIT_HINT) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise not_started(folder) from error
         if check and done.returncode:
             raise GitError(argv, done.returncode, done.stderr.decode("utf-8", "replace"))
         return done.stdout
@@ -114,8 +113,8 @@ class Repository:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
             )
-        except FileNotFoundError as error:
-            raise UsageError(_NO_GIT, hint=_NO_GIT_HINT) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise not_started(self.top) from error
 
     @contextmanager
     def pipe(self, *commands: Sequence[str], stdin: bytes = b"") -> Iterator[IO[bytes]]:
@@ -173,6 +172,13 @@ def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
         child.wait()
 
 
+def not_started(folder: Path) -> UsageError:
+    """Why git could not be run in ``folder``: the system says the same of both reasons."""
+    if not folder.is_dir():
+        return UsageError(f"there is no folder {folder}")
+    return UsageError("git is not on PATH", hint="install Git 2.31 or newer")
+
+
 def find(start: Path, env: Mapping[str, str]) -> Repository:
     """The repository that git would use in ``start``; UsageError where there is none."""
     kept = scrub(env)
@@ -180,10 +186,8 @@ def find(start: Path, env: Mapping[str, str]) -> Repository:
             "--git-common-dir", "--show-object-format", "--show-toplevel")  # fmt: skip
     try:
         done = subprocess.run(argv, cwd=start, env=kept, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise UsageError(_NO_GIT, hint=_NO_GIT_HINT) from error
-    except NotADirectoryError as error:
-        raise UsageError(f"{start} is not a folder") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise not_started(start) from error
     found = _split(done.stdout)
     if found is None:
         raise _refusal(start, done.stderr.decode("utf-8", "replace"))
@@ -228,11 +232,10 @@ def _refusal(start: Path, stderr: str) -> UsageError:
 def _resolved(kept: Mapping[str, str], base: Path) -> dict[str, str]:
     """``kept`` with paths made absolute, for children that run somewhere else."""
     env = {**kept, **{name: str(base / kept[name]) for name in _PATHS if kept.get(name)}}
-    if alternates := kept.get("GIT_ALTERNATE_OBJECT_DIRECTORIES"):
-        env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.pathsep.join(
-            path if not path or path.startswith('"') else str(base / path)
-            for path in alternates.split(os.pathsep)
-        )
+    listed = kept.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")
+    if listed and '"' not in listed:  # Git quotes only what it has made absolute
+        folders = [path and str(base / path) for path in listed.split(os.pathsep)]
+        env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.pathsep.join(folders)
     return env
 
 

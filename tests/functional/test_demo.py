@@ -137,7 +137,6 @@ def test_when_git_fails_the_demo_says_so_and_leaves_nothing(tmp_path: Path) -> N
     assert errors == "git-nn: 'git init -q -b main .' failed: fatal: broken\n"
 
 
-@pytest.mark.xfail(strict=True, reason="demo: without git it ends as a bug of git-nn (70)")
 def test_without_git_the_demo_asks_for_it(tmp_path: Path) -> None:
     code, errors = _told_with_git(tmp_path, None)
     assert code == UsageError.exit_code
