@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class Tensors(Mapping[str, "NDArray[Any]"]):
     """The tensors of one version by name, each read when it is asked for.
 
-    A tensor that the container keeps in a form that cannot be decoded (such as HDF5's
-    lzf filter) raises ValueError when it is read.
+    Reading raises KeyError for a name that is not there, MissingObjectError for a tensor that
+    is not in the store, and ValueError for one that the container keeps in a form that
+    cannot be decoded (such as HDF5's lzf filter).
     """
 
     def __init__(self, model: StoredModel) -> None:
@@ -48,6 +49,9 @@ class Tensors(Mapping[str, "NDArray[Any]"]):
         if array is None:
             raise ValueError(f"{name}: stored in a form that cannot be decoded")
         return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._model.pointer.by_name  # Mapping's own would read the tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._model.names())

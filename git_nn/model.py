@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from git_nn import clean, smudge
+from git_nn.errors import MissingObjectError
 from git_nn.formats import table
 from git_nn.formats.base import FileSource, Source, pieces
 from git_nn.objects.layout import Extent, Layout
+from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Window
 from git_nn.objects.skeleton import Blob, Literal, Skeleton
 from git_nn.objects.tensor import dtype_bits, nbytes
@@ -99,7 +101,10 @@ class StoredModel(Model):
         return smudge.load_skeleton(self.pointer, self.store)
 
     def payload(self, name: str) -> bytes:
-        return read_bytes(self.store, self.pointer.stored[name].oid)
+        try:
+            return read_bytes(self.store, self.pointer.stored[name].oid)
+        except MissingObjectError as error:
+            raise MissingObjectError(error.oid_hex, what=f"tensor {escape(name)}") from error
 
     def part_lengths(self, name: str) -> list[int]:
         return [part.length for part in self.skeleton.parts(name)]

@@ -95,7 +95,6 @@ def test_only_the_tensor_that_is_asked_for_is_read(history: Repo, read: list[Oid
     assert [oid for oid in read if oid in oids.values()] == [oids["half"]]
 
 
-@pytest.mark.xfail(strict=True, reason="api: Mapping's own 'in' reads the tensor")
 def test_asking_for_a_name_reads_nothing(history: Repo, read: list[Oid]) -> None:
     model = open_model(history.path, NAME, rev="HEAD")
     oids = {entry.oid for entry in model.pointer.stored.values()}
@@ -145,13 +144,11 @@ def test_a_folder_without_repository_is_named(tmp_path: Path) -> None:
         open_model(tmp_path, NAME)
 
 
-@pytest.mark.xfail(strict=True, reason="gitio: a missing folder is told as 'git is not on PATH'")
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=str(tmp_path / "nowhere")):
         open_model(tmp_path / "nowhere", NAME)
 
 
-@pytest.mark.xfail(strict=True, reason="api: the error says 'an object', not which tensor")
 def test_a_tensor_that_is_not_here_is_named(history: Repo) -> None:
     for pack in (history.path / ".git/nn").rglob("*.nn*"):
         pack.unlink()
