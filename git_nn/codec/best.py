@@ -72,9 +72,9 @@ def _tried(
     if kind.planar:
         found.append((table.WORDS, planes.encode(data, kind.width, thorough=True)))
     if base is not None:
+        found += _low_rank(data, kind, base, columns, first)
         smallest = min((len(body) for _, body in found), default=len(data))
         found += _against(data, kind, base, smallest)
-        found += _low_rank(data, kind, base, columns, first)
     return found
 
 
@@ -94,7 +94,19 @@ def _against(data: Buffer, kind: Kind, base: Buffer, alone: int) -> Iterator[Cod
 
 
 def _low_rank(data: Buffer, kind: Kind, base: Buffer, columns: int, first: int) -> list[Coded]:
-    return []
+    from git_nn.codec import delta, factors, lowrank, partition
+
+    if not columns or kind.name not in lowrank.TYPES[1:]:
+        return []
+    new, old = delta.words_of(data, kind.width), delta.words_of(base, kind.width)
+    place = lowrank.Place(columns, first % columns, len(new))
+    found = factors.find(new, old, kind.name, place)
+    if found is None:
+        return []
+    prediction = lowrank.predict(base, kind.name, place, found)
+    rest = partition.encode(data, prediction, kind, mapped=False)
+    body = lowrank.encode(kind.name, place, found, table.PARTITIONED, rest)
+    return [(table.LOW_RANK, body)]
 
 
 def _decodes(codec: int, body: Buffer, data: Buffer, base: Buffer | None) -> bool:

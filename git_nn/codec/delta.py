@@ -9,6 +9,7 @@ from git_nn.codec.scratch import Array
 
 Buffer = bytes | bytearray | memoryview
 
+CODEC, PARTITIONED = 6, 9
 WIDTHS = (1, 2, 4, 8)
 FLOATS = 16
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Kind:
     """``width`` of a word in bytes; ``floats``: sign and magnitude, with so many bits of
-    exponent; ``dense``: no repeats."""
+    exponent; ``dense``: no repeats; ``name``: of a real float that low rank is looked for in."""
 
     width: int
     floats: bool = False
     dense: bool = False
     key_bits: int = 0
+    name: str = ""
 
     @property
     def planar(self) -> bool:
@@ -23,8 +24,10 @@ class Kind:
 
 _BYTES = Kind(1)
 _KINDS = {
-    "bf16": Kind(2, floats=True, key_bits=8), "f16": Kind(2, floats=True, key_bits=5),
-    "f32": Kind(4, floats=True, key_bits=8), "c64": Kind(4, floats=True, key_bits=8),
+    "bf16": Kind(2, floats=True, key_bits=8, name="bf16"),
+    "f16": Kind(2, floats=True, key_bits=5, name="f16"),
+    "f32": Kind(4, floats=True, key_bits=8, name="f32"),
+    "c64": Kind(4, floats=True, key_bits=8),
     "f64": Kind(8, floats=True, key_bits=11), "c128": Kind(8, floats=True, key_bits=11),
     "i16": Kind(2), "u16": Kind(2), "i32": Kind(4), "u32": Kind(4), "i64": Kind(8), "u64": Kind(8),
     "i8": Kind(1, dense=True), "i4": Kind(1, dense=True), "u4": Kind(1, dense=True),

@@ -14,7 +14,7 @@ from git_nn.codec.kinds import Kind, kind_of
 Buffer = bytes | bytearray | memoryview
 
 RAW, ZSTD, PLANES16, PLANES32, PLANES64, WORDS, DELTA = range(7)
-NARROWED, NARROWED_DELTA, PARTITIONED = range(7, 10)
+NARROWED, NARROWED_DELTA, PARTITIONED, LOW_RANK = range(7, 11)
 
 SMALL = 16 * 1024  # below this numpy does not earn its import
 REPEATS = 3.0  # a sample that zstd shrinks by this has structure that planes would hide
@@ -28,7 +28,7 @@ CLEARLY = {
 }  # width -> of the raw length; no weights reach it alone
 
 _PLANES = {PLANES16: 2, PLANES32: 4, PLANES64: 8}
-_WITH_BASE = frozenset({DELTA, NARROWED_DELTA, PARTITIONED})
+_WITH_BASE = frozenset({DELTA, NARROWED_DELTA, PARTITIONED, LOW_RANK})
 
 
 class UnknownCodecError(Exception):
@@ -156,10 +156,12 @@ def decode(codec: int, body: Buffer, rawlen: int, base: Buffer | None = None) ->
 
 
 def _decode_against(codec: int, body: Buffer, rawlen: int, base: Buffer) -> Buffer:
-    from git_nn.codec import delta, narrow, partition
+    from git_nn.codec import delta, lowrank, narrow, partition
 
     if codec == NARROWED_DELTA:
         return narrow.decode(body, rawlen, base, decode)
     if codec == PARTITIONED:
         return partition.decode(body, rawlen, base)
+    if codec == LOW_RANK:
+        return lowrank.decode(body, rawlen, base, decode)
     return delta.decode(body, rawlen, base)
