@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
+from git_nn.drivers.background import start_if_due
 from git_nn.drivers.heap import keep_freed_buffers
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
 from git_nn.drivers.terminal import quoted
+from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 from git_nn.stage import select, stage
 
@@ -29,8 +31,10 @@ def command(paths: tuple[str, ...], *, force: bool) -> int:
     candidates = select(repo, paths, Path.cwd(), force=force)
     keep_freed_buffers()
     meter = Meter("Adding weights", sum(candidate.size for candidate in candidates))
-    staged = stage(repo, store_of(repo), candidates, meter.advance)
+    store = store_of(repo)
+    staged = stage(repo, store, candidates, meter.advance)
     meter.finish()
+    start_if_due(repo, store, load(repo))
     for file in staged:
         for note in file.notes:
             click.echo(f"git-nn: {quoted(file.path)}: {note}", err=True)

@@ -6,15 +6,15 @@ low priority. ``nn.gcAuto`` is the number of new packs that make it due; 0 turns
 
 from __future__ import annotations
 
+import shlex
 import subprocess
-import sys
 
+from git_nn.drivers.launcher import launcher
 from git_nn.gitio.config import Config
 from git_nn.gitio.repository import Repository
 from git_nn.store.local import LocalStore
 
 SETTING, DEFAULT = "nn.gcauto", 50  # as gc.autoPackLimit
-_COMMAND = "git_nn.cli.main"
 
 
 def is_due(store: LocalStore, config: Config) -> bool:
@@ -25,13 +25,7 @@ def is_due(store: LocalStore, config: Config) -> bool:
 def start_if_due(repo: Repository, store: LocalStore, config: Config) -> None:
     if is_due(store, config):
         subprocess.Popen(
-            [*_python(), _COMMAND, "gc", "--auto"],
+            shlex.split(launcher().command("git_nn.cli.main", "gc", "--auto")),
             cwd=repo.git_dir, env=repo.env, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-
-
-def _python() -> list[str]:
-    """The words that started this module, up to its name (see drivers/launcher)."""
-    words = sys.orig_argv
-    return words[: next(i for i, word in enumerate(words) if word.startswith("git_nn."))]
