@@ -6,7 +6,7 @@ same function that readers use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +18,16 @@ Buffer = bytes | bytearray | memoryview
 Coded = tuple[int, Buffer]
 
 HOPELESS = 1.15  # a delta that a sample expects to be so much larger is not made
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A segment's place in its matrix, as for ``encode``; the size that it has ``alone``,
+    where no delta is smaller."""
+
+    columns: int
+    first: int
+    alone: int
 
 
 def encode(
@@ -33,9 +43,9 @@ def encode(
         kind = kind_of(dtype)
         against = base if base is not None and len(base) == len(data) else None
         try:
-            found += _narrowed(data, kind, against, columns, first) or _tried(
-                data, kind, against, columns, first
-            )
+            codec, body = found[0]
+            cut = Cut(columns, first, len(data if table.needs_base(codec) else body))
+            found += _narrowed(data, kind, against, cut) or _tried(data, kind, against, cut)
         except MismatchError:
             return found[0]
     for codec, body in sorted(found, key=lambda pair: len(pair[1])):
@@ -44,9 +54,7 @@ def encode(
     return table.RAW, data
 
 
-def _narrowed(
-    data: Buffer, kind: Kind, base: Buffer | None, columns: int, first: int
-) -> list[Coded]:
+def _narrowed(data: Buffer, kind: Kind, base: Buffer | None, cut: Cut) -> list[Coded]:
     from git_nn.codec import narrow
 
     found = narrow.narrowed(data) if kind.floats and kind.width == 4 else None
@@ -59,47 +67,43 @@ def _narrowed(
             table.NARROWED_DELTA if table.needs_base(codec) else table.NARROWED,
             narrow.wrapped(dtype, codec, body),
         )
-        for codec, body in _tried(half, kind_of(dtype), old, columns, first)
+        for codec, body in _tried(half, kind_of(dtype), old, cut)
     ]
 
 
-def _tried(
-    data: Buffer, kind: Kind, base: Buffer | None, columns: int, first: int
-) -> Iterator[Coded] | list[Coded]:
+def _tried(data: Buffer, kind: Kind, base: Buffer | None, cut: Cut) -> list[Coded]:
     from git_nn.codec import planes
 
-    found: list[Coded] = []
-    if kind.planar:
+    found = [] if base is None else _against(data, kind, base, cut)
+    smallest = min([cut.alone, *(len(body) for _, body in found)])
+    if kind.planar and smallest > table.CLEARLY[kind.width] * len(data):
         found.append((table.WORDS, planes.encode(data, kind.width, thorough=True)))
-    if base is not None:
-        found += _low_rank(data, kind, base, columns, first)
-        smallest = min((len(body) for _, body in found), default=len(data))
-        found += _against(data, kind, base, smallest)
     return found
 
 
-def _against(data: Buffer, kind: Kind, base: Buffer, alone: int) -> Iterator[Coded]:
+def _against(data: Buffer, kind: Kind, base: Buffer, cut: Cut) -> list[Coded]:
     from git_nn.codec import delta, partition
 
-    if (
-        delta.estimate(data, base, kind.width, floats=kind.floats) / 8 * len(data)
-        > HOPELESS * alone
-    ):
-        return
+    found = _low_rank(data, kind, base, cut)
+    smallest = min([cut.alone, *(len(body) for _, body in found)])
+    expected = delta.estimate(data, base, kind.width, floats=kind.floats) / 8
+    if expected * len(data) > HOPELESS * smallest:
+        return found
     if not kind.key_bits:
         body = delta.encode(data, base, kind.width, floats=kind.floats, thorough=True)
-        yield table.DELTA, body
-    for mapped in (False, True):
-        yield table.PARTITIONED, partition.encode(data, base, kind, mapped=mapped)
+        found.append((table.DELTA, body))
+    mapped = [False, True] if partition.worth_a_map(data, base, kind) else [False]
+    bodies = [partition.encode(data, base, kind, mapped=choice) for choice in mapped]
+    return found + [(table.PARTITIONED, body) for body in bodies]
 
 
-def _low_rank(data: Buffer, kind: Kind, base: Buffer, columns: int, first: int) -> list[Coded]:
+def _low_rank(data: Buffer, kind: Kind, base: Buffer, cut: Cut) -> list[Coded]:
     from git_nn.codec import delta, factors, lowrank, partition
 
-    if not columns or kind.name not in lowrank.TYPES[1:]:
+    if not cut.columns or kind.name not in lowrank.TYPES[1:]:
         return []
     new, old = delta.words_of(data, kind.width), delta.words_of(base, kind.width)
-    place = lowrank.Place(columns, first % columns, len(new))
+    place = lowrank.Place(cut.columns, cut.first % cut.columns, len(new))
     found = factors.find(new, old, kind.name, place)
     if found is None:
         return []

@@ -8,7 +8,7 @@ one that the floor of one bit hurts least.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,28 +23,30 @@ _RARE = 0.05  # below this share of uncommon elements their gaps are the shorter
 _REPETITIVE = 1.5  # bits
 _WASTE = 0.03  # bits that a Huffman code spends on a byte above its entropy, roughly
 _ESCAPE = 0.2  # bits that an escape seems to cost more than it does, as it costs time
-_LIKELY = 1.1  # how far above the cheapest a plan may seem to be tried by a thorough encoder
+_LIKELY = 1.04  # how far above the cheapest a plan may seem to be tried by a thorough encoder
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A mode of docs/spec-codecs.md with its parameters."""
+    """A mode of docs/spec-codecs.md with its parameters; ``checked``: decoded and compared."""
 
     mode: int
     preset: str = zstd.HUFFMAN
     bits: int = 0
     lowest: int = 0
+    checked: bool = True
 
 
 def plans(plane: Array, *, thorough: bool) -> list[Plan]:
-    """What to try, at least one plan; thorough: everything likely, for the smallest."""
+    """What to try, at least one plan; thorough: everything likely, for the smallest, and
+    unchecked, as who has so much time checks the whole at the end."""
     if not len(plane):
         return [Plan(AS_IS)]
     some = sample(plane)
     if (some == plane[0]).all() and (plane == plane[0]).all():
         return [Plan(CONSTANT)]
     if plane.itemsize > 1:
-        random = min(_entropy(counts) for counts in _byte_counts(some)) > _RANDOM
+        random = min(entropy(counts) for counts in _byte_counts(some)) > _RANDOM
         return [Plan(AS_IS) if random else Plan(BYTEWISE)]
     costs = _costs(np.bincount(some, minlength=256))
     if not costs:
@@ -52,9 +54,12 @@ def plans(plane: Array, *, thorough: bool) -> list[Plan]:
     least = min(costs.values())
     if not thorough:
         return [next(plan for plan, cost in costs.items() if cost == least)]
-    likely = [plan for plan, cost in costs.items() if cost <= _LIKELY * least]
+    likely = [
+        replace(plan, checked=False) for plan, cost in costs.items() if cost <= _LIKELY * least
+    ]
     # one that zstd's own search for repeats may have something to give to
-    return [*likely, Plan(ZSTD, zstd.DEFAULT)] if least < _REPETITIVE else likely
+    repeats = Plan(ZSTD, zstd.DEFAULT, checked=False)
+    return [*likely, repeats] if least < _REPETITIVE else likely
 
 
 def sample(plane: Array) -> Array:
@@ -75,7 +80,7 @@ def _byte_counts(words: Array) -> list[Array]:
     return [np.bincount(octets[:, i], minlength=256) for i in range(words.itemsize)]
 
 
-def _entropy(counts: Array) -> float:
+def entropy(counts: Array) -> float:
     """Bits per symbol of an order-0 model."""
     share = counts[counts > 0] / counts.sum()
     return float(-(share * np.log2(share)).sum())
@@ -83,7 +88,7 @@ def _entropy(counts: Array) -> float:
 
 def _costs(counts: Array) -> dict[Plan, float]:
     """Plan -> bits per element, in the order of speed; nothing where coding is in vain."""
-    whole = _entropy(counts)
+    whole = entropy(counts)
     if whole > _RANDOM:
         return {}
     total = int(counts.sum())
@@ -94,7 +99,7 @@ def _costs(counts: Array) -> dict[Plan, float]:
         inside = sums[width:] - sums[:-width]
         lowest = int(inside.argmax())
         symbols = np.append(counts[lowest : lowest + width], total - inside[lowest])
-        packed = _entropy(symbols)
+        packed = entropy(symbols)
         preset = zstd.HUFFMAN if packed * 8 / bits >= 1 else zstd.FAST
         share = 1 - inside[lowest] / total
         escapes = _coded(whole - packed, share) + _ESCAPE * share

@@ -27,7 +27,7 @@ def packed_size(count: int, bits: int) -> int:
     return -(-count * bits // 8)
 
 
-def pack(plane: Array, bits: int, lowest: int, out: Array) -> Array:
+def pack(plane: Array, bits: int, lowest: int, out: Array, *, checked: bool = True) -> Array:
     """The symbols of ``plane`` into ``out``, ``packed_size`` bytes; the escapes, in order.
 
     MismatchError where the symbols would not come back.
@@ -50,6 +50,8 @@ def pack(plane: Array, bits: int, lowest: int, out: Array) -> Array:
         whole[len(block) :] = 0
         octets = out[start // per : start // per + packed_size(len(block), bits)]
         _squeeze(whole, bits, octets)
+        if not checked:
+            continue
         _spread(octets, bits, back)
         if not np.array_equal(back[: len(block)], inner):
             raise MismatchError("symbols were not packed as they are")

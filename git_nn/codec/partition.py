@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from git_nn.codec import delta, kernels, ordering, records, residual, scratch
+from git_nn.codec import choice, delta, kernels, ordering, records, residual, scratch
 from git_nn.codec.kinds import Kind
 from git_nn.codec.records import Pieces
 from git_nn.codec.scratch import Array
@@ -22,7 +22,21 @@ Buffer = bytes | bytearray | memoryview
 
 MOST_KEY_BITS = 11
 _HEAD = struct.Struct("<BBBH")
+_GAIN = 0.99
 _GROUP = 8192  # elements that are worth coders of their own
+
+
+def worth_a_map(data: Buffer, base: Buffer, kind: Kind) -> bool:
+    """Whether where words changed tells more than that words of some exponents do."""
+    new, old = delta.words_of(data, kind.width), delta.words_of(base, kind.width)
+    keys = ordering.count(_keys(old, kind.key_bits), 1 << kind.key_bits).sum(axis=0)
+    changed = new != old
+    among = ordering.count(_keys(old[changed], kind.key_bits), len(keys)).sum(axis=0)
+    by_key = sum(
+        n * choice.entropy(np.array([k, n - k])) for k, n in zip(among, keys, strict=True) if n
+    )
+    octets = np.bincount(np.packbits(changed), minlength=256)
+    return bool(choice.entropy(octets) * octets.sum() < _GAIN * by_key)
 
 
 def encode(data: Buffer, base: Buffer, kind: Kind, *, mapped: bool) -> bytes:

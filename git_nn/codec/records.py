@@ -2,8 +2,8 @@
 
 1. A sample decides how; a thorough encoder tries what is likely. A wrong decision costs
    space or time only.
-2. What was coded is decoded and compared with the plane before it is used; a difference
-   is a MismatchError, and the caller falls back to raw bytes.
+2. What was coded is decoded and compared with the plane before it is used, unless the
+   encoder is thorough, whose caller decodes the whole; a difference is a MismatchError.
 3. Pieces and decoded planes may lie in scratch memory under the names that the caller
    gave: they last until the caller uses those names again.
 """
@@ -47,7 +47,7 @@ def _planned(plane: Array, plan: Plan, thorough: bool) -> Pieces:
     if plan.mode == CONSTANT:
         return _record(CONSTANT, [plane[:1].tobytes()])
     if plan.mode == ZSTD:
-        return _record(ZSTD, [compressed(plane, plan.preset)])
+        return _record(ZSTD, [compressed(plane, plan.preset, checked=plan.checked)])
     if plan.mode == BYTEWISE:
         parts = [
             scratch.array(f"{plane.itemsize} bytes {i}", len(plane)) for i in range(plane.itemsize)
@@ -63,12 +63,13 @@ def _planned(plane: Array, plan: Plan, thorough: bool) -> Pieces:
     return _record(AS_IS, [plane.view(np.uint8).data])
 
 
-def compressed(plane: Array, preset: str) -> bytes:
+def compressed(plane: Array, preset: str, *, checked: bool = True) -> bytes:
     """One zstd frame of ``plane``; MismatchError where it would not come back."""
     body = zstd.compress(plane.data, preset)
-    back = scratch.array("compared", plane.nbytes)
-    zstd.decompress_into(body, back.data)
-    _compare(back, plane.view(np.uint8))
+    if checked:
+        back = scratch.array("compared", plane.nbytes)
+        zstd.decompress_into(body, back.data)
+        _compare(back, plane.view(np.uint8))
     return body
 
 
@@ -79,28 +80,30 @@ def _compare(back: Array, plane: Array) -> None:
 
 def _packed(plane: Array, plan: Plan) -> Pieces:
     symbols = scratch.array("packed", packing.packed_size(len(plane), plan.bits))
-    escapes = packing.pack(plane, plan.bits, plan.lowest, symbols)
-    packed = _plain(symbols, plan.preset)
+    escapes = packing.pack(plane, plan.bits, plan.lowest, symbols, checked=plan.checked)
+    packed = _plain(symbols, plan.preset, plan.checked)
     if packed[0][0] == AS_IS:
         packed = [b"".join(packed)]  # the scratch memory is needed again
     head = _PACKED_HEAD.pack(plan.bits, plan.lowest)
-    return [head, *packed, *_plain(escapes, zstd.HUFFMAN)]
+    return [head, *packed, *_plain(escapes, zstd.HUFFMAN, plan.checked)]
 
 
 def _sparse(plane: Array, plan: Plan) -> Pieces:
     gaps, others = packing.to_gaps(plane, plan.lowest)
-    back = scratch.array("unpacked", len(plane))
-    packing.from_gaps(gaps, others, plan.lowest, back)
-    _compare(back, plane)
+    if plan.checked:
+        back = scratch.array("unpacked", len(plane))
+        packing.from_gaps(gaps, others, plan.lowest, back)
+        _compare(back, plane)
     head = _SPARSE_HEAD.pack(plan.lowest, len(gaps))
-    return [head, *_plain(gaps, zstd.HUFFMAN), *_plain(others, zstd.HUFFMAN)]
+    parts = [_plain(part, zstd.HUFFMAN, plan.checked) for part in (gaps, others)]
+    return [head, *parts[0], *parts[1]]
 
 
-def _plain(plane: Array, preset: str) -> Pieces:
+def _plain(plane: Array, preset: str, checked: bool) -> Pieces:
     """A record within a record: constant, through zstd, or as it is."""
     if len(plane) and plane[0] == plane[-1] and (plane == plane[0]).all():
         return _record(CONSTANT, [plane[:1].tobytes()])
-    body = compressed(plane, preset) if len(plane) else b""
+    body = compressed(plane, preset, checked=checked) if len(plane) else b""
     if not len(plane) or len(body) >= len(plane):
         return _record(AS_IS, [plane.data])
     return _record(ZSTD, [body])
