@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from git_nn.errors import PointerError
@@ -72,10 +72,6 @@ def is_pointer_on_disk(repo: Repository, item: Tracked) -> bool:
         return False
 
 
-def unmaterialised(repo: Repository, paths: Sequence[bytes] = ()) -> list[Task]:
-    """Tracked files that are pointers in the work tree."""
-    return [
-        Task(item.path, item.text)
-        for item in tracked(repo, paths)
-        if is_pointer_on_disk(repo, item)
-    ]
+def unmaterialised(repo: Repository, items: Iterable[Tracked]) -> list[Task]:
+    """Those of ``items`` that are pointers in the work tree."""
+    return [Task(item.path, item.text) for item in items if is_pointer_on_disk(repo, item)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from git_nn.cli.summary import summary
-from git_nn.cli.words import from_top
+from git_nn.cli.words import from_top, in_revision
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import human
 from git_nn.drivers.side import Sides, opened_file
@@ -25,6 +26,8 @@ from git_nn.objects.names import escape
 from git_nn.objects.pointer import Entry, Window
 from git_nn.objects.tensor import format_shape
 
+_REV = re.compile(r":[0-3]:|[^:]*:")
+
 
 @click.command("ls")
 @click.argument("what", metavar="FILE | [REV:]PATH")
@@ -33,7 +36,8 @@ def command(what: str, *, machine: bool) -> None:
     """List the tensors of a file: name, dtype, shape, bytes and content id.
 
     FILE may be any file, in a repository or not. REV:PATH is a version in Git and :PATH
-    the one in the index. Where no format could read the file, it says why.
+    the one in the index, from the top, or from here with ./PATH. Where no format could read
+    the file, it says why. Exit codes: 0 listed, 2 no such file, 6 a broken pointer.
     """
     with _opened(what) as model:
         if machine:
@@ -61,8 +65,11 @@ def _opened(what: str) -> Iterator[Model]:
 
 
 def _spec(repo: Repository, what: str) -> str:
-    """What Git is asked for: a path without a revision is looked up in the index."""
-    return what if ":" in what else f":{os.fsdecode(from_top(repo, what))}"
+    """What Git is asked for, at the top; a path without a revision is looked up in the index."""
+    rev = _REV.match(what)
+    if rev is None:
+        return f":{os.fsdecode(from_top(repo, what))}"
+    return rev[0] + os.fsdecode(in_revision(repo, what[rev.end() :]))
 
 
 def _repository() -> Repository | None:

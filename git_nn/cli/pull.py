@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from git_nn.adopt import adopt
 from git_nn.cli.amounts import count
+from git_nn.cli.words import files, from_here
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
-from git_nn.errors import MissingObjectError
+from git_nn.errors import MissingObjectError, UsageError
 from git_nn.materialise import materialise
 from git_nn.objects import pointer as pointers
 from git_nn.worktree import unmaterialised
@@ -19,21 +18,23 @@ from git_nn.worktree import unmaterialised
 @click.command("pull")
 @click.argument("paths", nargs=-1, type=click.Path())
 def command(paths: tuple[str, ...]) -> int:
-    """Write the weights of every file that still is a pointer in the work tree.
+    """Write the weights of every file that still is a pointer, or of those at PATHS.
 
     What is missing here is taken from stores of remotes that are folders on this
-    machine. Exit codes: 0 all written, 3 some weights cannot be had.
+    machine. Exit codes: 0 all written, 2 no such file, 3 some weights cannot be had.
     """
     repo = open_repository()
+    if repo.work_tree is None:
+        raise UsageError("there is no work tree here to write weights into")
     store = store_of(repo)
-    tasks = unmaterialised(repo, [os.fsencode(path) for path in paths])
+    tasks = unmaterialised(repo, files(repo, paths))
     adopt(repo, store, (pointers.parse(task.text) for task in tasks))
     meter = Meter("Writing weights")
     outcomes = materialise(repo, store, tasks, meter.advance)
     meter.finish()
     for outcome in outcomes:
         if outcome.error is not None:
-            name = os.fsdecode(outcome.task.path)
+            name = from_here(repo, outcome.task.path)
             click.echo(f"git-nn: {name} stays a pointer: {outcome.error}", err=True)
     click.echo(f"{count(sum(outcome.written is not None for outcome in outcomes), 'file')} written")
     failed = any(outcome.error is not None for outcome in outcomes)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import click
 
 from git_nn import resolve
+from git_nn.cli.words import from_top
 from git_nn.combine import with_neighbours
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.errors import UsageError
@@ -20,6 +20,8 @@ from git_nn.merge.rules import Choice, parse
 from git_nn.resolve import Settled, Unmergeable, Unsettled, shown
 from git_nn.store.local import LocalStore
 
+_SIDES: tuple[Side, ...] = ("ours", "theirs", "base")
+
 
 @click.command("resolve")
 @click.option("--ours", is_flag=True, help="Keep our tensors.")
@@ -29,26 +31,24 @@ from git_nn.store.local import LocalStore
 @click.option("--list", "only_list", is_flag=True, help="Show what is open, change nothing.")
 @click.option("--path", "paths", metavar="FILE", multiple=True, help="Only in this file.")
 @click.argument("patterns", nargs=-1, metavar="[TENSOR-PATTERN]...")
-def command(  # noqa: PLR0913 - click passes each option
-    *,
-    ours: bool,
-    theirs: bool,
-    base: bool,
+def command(
+    patterns: tuple[str, ...],
+    paths: tuple[str, ...],
     strategy: str | None,
     only_list: bool,
-    paths: tuple[str, ...],
-    patterns: tuple[str, ...],
+    **sides: bool,
 ) -> int:
     """Settle the tensors that a merge left in conflict, all or those whose names match.
 
     Without an option it lists them. A file in which nothing is open any more is staged;
     then go on with 'git commit', 'git merge --continue', 'git rebase --continue' ...
+    Exit codes: 0 listed or settled, 1 something that was asked for is still open.
     """
     repo = open_repository()
     store = store_of(repo)
-    how = _how({"ours": ours, "theirs": theirs, "base": base}, strategy)
+    how = _how(sides, strategy)
     override = os.environ.get("GIT_NN_MERGE")
-    files = resolve.unsettled(repo, store, override, [_inside(repo, path) for path in paths])
+    files = resolve.unsettled(repo, store, override, [from_top(repo, path) for path in paths])
     if not files:
         click.echo("no model is in conflict")
     if how is None or only_list:
@@ -58,9 +58,9 @@ def command(  # noqa: PLR0913 - click passes each option
     return max([_settle(repo, store, file, how, patterns) for file in files], default=0)
 
 
-def _how(sides: dict[Side, bool], strategy: str | None) -> Side | Choice | None:
+def _how(sides: dict[str, bool], strategy: str | None) -> Side | Choice | None:
     """The one thing asked for; None where nothing is."""
-    asked: list[Side | Choice] = [side for side, given in sides.items() if given]
+    asked: list[Side | Choice] = [side for side in _SIDES if sides[side]]
     if strategy is not None:
         choice = parse(strategy, "--strategy")
         if choice is None:
@@ -69,12 +69,6 @@ def _how(sides: dict[Side, bool], strategy: str | None) -> Side | Choice | None:
     if len(asked) > 1:
         raise UsageError("--ours, --theirs, --base and --strategy exclude each other")
     return asked[0] if asked else None
-
-
-def _inside(repo: Repository, path: str) -> bytes:
-    """A path as typed -> relative to the top of the work tree."""
-    full = Path(os.path.realpath(Path(path).parent)) / Path(path).name
-    return os.fsencode(os.path.relpath(full, os.path.realpath(repo.top)))
 
 
 def _list(files: Sequence[Unsettled | Unmergeable]) -> None:

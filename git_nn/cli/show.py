@@ -7,6 +7,7 @@ import os
 import click
 
 from git_nn.cli.summary import summary
+from git_nn.cli.words import in_revision
 from git_nn.compare import compare
 from git_nn.diff.render import totals
 from git_nn.diff.structure import describe
@@ -27,16 +28,20 @@ _STRUCTURE = 40  # lines
 def command(what: str) -> None:
     """Show the models of a commit: totals, structure, and what changed from its parent.
 
-    No tensor is read; for numbers: git nn diff REV^ REV.
+    No tensor is read; for numbers: git nn diff REV^ REV. PATH is taken from the top, or
+    from here when it is written ./PATH. Exit codes: 0 shown, 2 no such commit or file.
     """
     repo = open_repository()
     rev, _, path = what.partition(":")
     commit = revisions.resolve(repo, f"{rev or 'HEAD'}^{{commit}}")
     if commit is None:
-        raise UsageError(f"{rev!r} is not a commit", hint="try 'git log --oneline'")
-    entries = revisions.tree(repo, commit, [os.fsencode(path)] if path else [])
+        there = os.path.lexists(what)
+        hint = f"git nn show HEAD:./{what}" if there else "git log --oneline"
+        raise UsageError(f"{rev!r} is not a commit", hint=f"try '{hint}'")
+    entries = revisions.tree(repo, commit, [in_revision(repo, path)] if path else [])
     if path and not entries:
-        raise UsageError(f"there is no {path} in {rev or 'HEAD'}")
+        hint = f"try '{rev}:./{path}'" if os.path.lexists(path) else ""
+        raise UsageError(f"there is no {path} in {rev or 'HEAD'}", hint=hint)
     with open_reader(repo) as reader:
         sides = Sides(repo, reader, store_of(repo))
         parent = _parent(repo, commit)

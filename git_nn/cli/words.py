@@ -1,13 +1,21 @@
-"""The words of a command line: which of them are revisions and which are paths."""
+"""The words of a command line: which of them are revisions and which are paths.
+
+A path is relative to the current folder, as with Git; inside, all paths are from the top.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
+from git_nn.drivers.terminal import quoted
 from git_nn.errors import UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.repository import Repository
+from git_nn.worktree import Tracked, tracked
+
+_FROM_HERE = re.compile(r"\.\.?(?:/|\Z)")
 
 
 def are_files(repo: Repository, words: tuple[str, ...]) -> bool:
@@ -59,12 +67,39 @@ def _range(repo: Repository, word: str) -> list[str] | None:
 
 
 def from_top(repo: Repository, name: str) -> bytes:
-    """A path on the command line, relative to the top of the work tree."""
-    path = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow links in the tree
-    top = repo.work_tree
-    if top is None:
+    """A path as it is typed in the current folder, relative to the top of the work tree.
+
+    Links inside of the tree are not followed. UsageError for a path that is outside.
+    """
+    if repo.work_tree is None:
         return os.fsencode(name)
-    for base in (top, top.resolve()):
-        if path.is_relative_to(base):
-            return os.fsencode(path.relative_to(base))
-    raise UsageError(f"{name} is outside of the repository at {top}")
+    path = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow the last part
+    real = Path(os.path.realpath(path.parent)) / path.name
+    for way, top in ((path, repo.work_tree), (real, repo.work_tree.resolve())):
+        if way.is_relative_to(top):
+            return os.fsencode(way.relative_to(top))
+    raise UsageError(f"{name} is outside of the repository at {repo.work_tree}")
+
+
+def from_here(repo: Repository, path: bytes) -> str:
+    """The inverse of ``from_top``, on one visible line: what a person can type."""
+    if repo.work_tree is None:
+        return quoted(path)
+    return quoted(os.fsencode(os.path.relpath(repo.work_tree.resolve() / os.fsdecode(path))))
+
+
+def in_revision(repo: Repository, path: str) -> bytes:
+    """PATH of REV:PATH, which Git takes from the top unless it begins with ./ or ../"""
+    return from_top(repo, path) if _FROM_HERE.match(path) else os.fsencode(path)
+
+
+def files(repo: Repository, words: tuple[str, ...]) -> list[Tracked]:
+    """The models in the index, all or those at ``words``; UsageError where a word has none."""
+    names = {word: from_top(repo, word) for word in words}
+    found = tracked(repo, list(names.values()))
+    for word, name in names.items():
+        if name != b"." and not any((item.path + b"/").startswith(name + b"/") for item in found):
+            raise UsageError(
+                f"there is no weight file that Git tracks at {word}", hint="run 'git nn ls-files'"
+            )
+    return found

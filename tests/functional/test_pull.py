@@ -62,13 +62,35 @@ def test_pull_of_a_path_leaves_the_others(pair: Pair) -> None:
     assert pair.pointers() == set()
 
 
-@pytest.mark.xfail(strict=True, reason="pull: paths are taken from the top, not from where one is")
 def test_pull_takes_paths_as_they_are_typed(pair: Pair) -> None:
     below = Repo(pair.clone.path / "sub dir")
     assert below.nn("pull", "b.safetensors").text == "1 file written\n"
     assert pair.pointers() == {A}
     assert below.nn("pull", "../a.safetensors").text == "1 file written\n"
     assert pair.pointers() == set()
+    assert below.nn("pull", ".", "..").text == "0 files written\n"
+
+
+def test_pull_of_what_is_no_weight_file_is_an_error(pair: Pair) -> None:
+    (pair.clone.path / "notes.txt").write_text("x")
+    for wrong in ("nope", "notes.txt", ".gitattributes", "sub"):
+        result = pair.clone.nn("pull", A, wrong, code=2)
+        assert f"no weight file that Git tracks at {wrong};" in result.errors
+    assert "is outside of the repository" in pair.clone.nn("pull", "..", code=2).errors
+    assert pair.pointers() == {A, B}
+    bare = pair.clone.path.parent / "bare"
+    pair.origin.git("clone", "-q", "--bare", ".", str(bare))
+    assert "no work tree" in Repo(bare).nn("pull", code=2).errors
+
+
+def test_pull_follows_a_link_that_leads_into_the_repository(pair: Pair, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(pair.clone.path / "sub dir")
+    Repo(tmp_path).nn(
+        "pull", str(link / "b.safetensors"), code=2
+    )  # as for Git: where one is counts
+    assert pair.clone.nn("pull", str(link / "b.safetensors")).text == "1 file written\n"
+    assert pair.pointers() == {A}
 
 
 def test_pull_leaves_a_file_that_is_no_pointer_any_more(pair: Pair) -> None:
@@ -126,6 +148,22 @@ def test_a_diff_is_given_pointers_unless_it_asks_for_full_bytes(repo: Repo) -> N
         ({"GIT_NN_SMUDGE": "full", "GIT_NN_SKIP_SMUDGE": "1"}, weights),
     ):
         assert f"\n+{digest}  -\n" in repo.git(*show, "HEAD", env=env).text, env
+
+
+def test_an_alias_is_answered_as_what_it_stands_for(repo: Repo) -> None:
+    """Git ignores an alias that hides a command, and starts all others as commands."""
+    repo.write(A, model(2))
+    repo.commit("base")
+    hidden = repo.git("-c", "alias.cat-file=show", "cat-file", "--filters", f"HEAD:{A}")
+    assert hidden.out == model(2)
+    pointer = hashlib.sha256(repo.blob(f":{A}")).hexdigest()
+    show = ("-c", "diff.nn.textconv=sha256sum <", "-c", "diff.nn.cachetextconv=false",
+            "-c", "alias.last=again -1", "-c", "alias.again=log -p")  # fmt: skip
+    assert f"\n+{pointer}  -\n" in repo.git(*show, "last").text
+    (repo.path / A).unlink()
+    repo.git("-c", "nn.largeThreshold=1", "-c", "alias.co=checkout", "co", ".")
+    assert repo.read(A) == model(2)
+    assert repo.status() == ""
 
 
 def test_full_bytes_give_the_same_diff(repo: Repo) -> None:

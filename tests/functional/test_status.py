@@ -48,6 +48,45 @@ def test_staged_and_unstaged_changes_name_their_tensors(used: Repo) -> None:
     assert found["unstaged"] == [unstaged]
 
 
+def test_paths_are_those_that_one_can_type_here(used: Repo) -> None:
+    for name in ("sub dir/b.h5", "sub dir/c.h5", "naïve\n.h5"):
+        used.write(name, b"opaque")
+        used.git("add", name)
+    used.write("sub dir/b.h5", used.blob(":sub dir/b.h5"))
+    (used.path / "sub dir/c.h5").unlink()
+    (used.path / "m.safetensors").unlink()
+    below = Repo(used.path / "sub dir")
+    lines = ["  ../m.safetensors", '* "../naïve\\n.h5"', "- b.h5", "  c.h5"]
+    assert below.nn("ls-files").text.splitlines() == lines
+    assert below.nn("ls-files", ".").text.splitlines() == lines[2:]
+    assert below.nn("ls-files", "../m.safetensors").text.splitlines() == lines[:1]
+    told = below.nn("status").text
+    assert "  ../m.safetensors: deleted\n" in told
+    assert "  b.h5: new, 0 tensors\n" in told
+    assert "(to get the weights: 'git nn pull'):\n  b.h5\n" in told
+    assert status(below)["pointers"] == ["sub dir/b.h5"]
+    files = json.loads(below.nn("ls-files", "--json", "b.h5").text)["files"]
+    assert [file["path"] for file in files] == ["sub dir/b.h5"]
+
+
+def test_one_version_of_a_file_is_named_as_for_git(used: Repo) -> None:
+    used.write("sub/x.safetensors", model(3, 4))
+    used.commit()
+    top, below = used, Repo(used.path / "sub")
+    for name in ("x.safetensors", "./x.safetensors", "../sub/x.safetensors", ":./x.safetensors",
+                 "HEAD:./x.safetensors", ":0:./x.safetensors", ":0:sub/x.safetensors",
+                 "HEAD:sub/x.safetensors", ":../sub/x.safetensors"):  # fmt: skip
+        assert f"{name}   safetensors, 2 tensors" in below.nn("ls", name).text
+    for name in ("HEAD:x.safetensors", ":x.safetensors"):
+        below.nn("ls", name, code=2)
+    shown = top.nn("show", "HEAD:sub/x.safetensors").text
+    assert shown.startswith("sub/x.safetensors   safetensors, 2 tensors")
+    assert below.nn("show", "HEAD:./x.safetensors").text == shown
+    assert "try 'HEAD:./x.safetensors'" in below.nn("show", "HEAD:x.safetensors", code=2).errors
+    wrong = below.nn("show", "x.safetensors", code=2).errors
+    assert "try 'git nn show HEAD:./x.safetensors'" in wrong
+
+
 def test_a_touched_file_has_not_changed(used: Repo) -> None:
     (used.path / "m.safetensors").touch()
     assert status(used)["unstaged"] == []
