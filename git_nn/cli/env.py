@@ -31,7 +31,7 @@ _SECRET = re.compile(r"token|secret|password|key$", re.IGNORECASE)
 
 @click.command("env")
 def command() -> None:
-    """Print versions, paths and settings, as text for a bug report."""
+    """Print versions, paths and settings, as text for a bug report. Exit code: 0."""
     try:
         repo, inside = open_repository(), True
     except UsageError:

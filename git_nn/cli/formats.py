@@ -16,6 +16,7 @@ def command(*, as_json: bool) -> None:
 
     A file is recognised by its content; the endings are only what 'git nn track --auto'
     looks for. Any other file is stored as opaque chunks and comes back byte for byte.
+    Exit code: 0.
     """
     modules = [table.by_name(name) for name in table.FORMATS] + [opaque]
     rows = [

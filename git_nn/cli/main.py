@@ -10,30 +10,34 @@ import click
 from git_nn import __version__
 from git_nn.errors import BUG_EXIT_CODE, GitNNError
 
-# command -> module in this folder; the module's ``command`` is the click command
+# What each is for; NAME is in the module of that name here, whose ``command`` is click's.
 COMMANDS = {
-    "install": "install",
-    "uninstall": "uninstall",
-    "track": "track",
-    "untrack": "untrack",
-    "add": "add",
-    "status": "status",
-    "ls-files": "ls_files",
-    "ls": "ls",
-    "show": "show",
-    "diff": "diff",
-    "resolve": "resolve",
-    "pull": "pull",
-    "check": "check",
-    "fsck": "fsck",
-    "gc": "gc",
-    "du": "du",
-    "doctor": "doctor",
-    "env": "env",
-    "formats": "formats",
-    "demo": "demo",
-    "hook": "hook",
+    "install": "set up Git's filter, diff and merge drivers, once per machine",
+    "uninstall": "take out what install wrote",
+    "track": "choose the files that Git passes through git-nn",
+    "untrack": "take that choice back",
+    "add": "git add, faster for large files",
+    "status": "what changed, tensor by tensor, and what waits for you",
+    "ls-files": "the models in the index",
+    "ls": "the tensors of one file, in any version",
+    "show": "the models of a commit, in short",
+    "diff": "what changed in the models, with numbers",
+    "resolve": "settle the tensors that a merge left in conflict",
+    "pull": "turn pointers in the work tree into weights",
+    "check": "what should not be committed; the pre-commit hook runs it",
+    "fsck": "is every tensor that Git needs there, and whole?",
+    "gc": "delete what nothing needs, store the rest smaller",
+    "du": "where the bytes go",
+    "doctor": "what is wrong with the set-up, and how to mend it",
+    "env": "versions and settings for a bug report",
+    "formats": "the formats that are read tensor by tensor",
+    "demo": "the tour, in a temporary repository",
+    "hook": "what the lines in .git/hooks call",
 }
+_PLAIN_GIT = frozenset({
+    "blame", "checkout", "cherry-pick", "clone", "commit", "fetch", "init", "log", "merge", "mv",
+    "push", "rebase", "reset", "restore", "revert", "rm", "stash", "switch", "tag", "worktree",
+})  # fmt: skip
 
 
 class LazyGroup(click.Group):
@@ -42,28 +46,46 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own
         return list(COMMANDS)
 
-    def get_command(
-        self,
-        ctx: click.Context,  # noqa: ARG002 - click's own
-        name: str,
-    ) -> click.Command | None:
-        module = COMMANDS.get(name)
-        if module is None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in _PLAIN_GIT:
+            ctx.fail(f"there is no 'git nn {name}': use plain 'git {name}'")
+        if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"git_nn.cli.{module}").command
+        module = import_module(f"git_nn.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's own
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, "-V", "--version", message="git-nn %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Version neural-network weights with plain Git.
 
     \b
     Once:   git nn install
     Once:   git nn track "*.h5" "*.safetensors"
     Then:   git add, commit, diff, log, merge, checkout ... as ever
+
+    \b
+    Exit codes of every command: 0 done, 2 wrong usage or settings, 3 a tensor is
+    missing, 4 damaged, 5 the store fails, 6 a broken pointer, 7 a merge cannot be
+    written, 70 a bug in git-nn, 128 git failed; more in the help of each command.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -74,7 +96,10 @@ def main(argv: list[str] | None = None) -> None:
         click.echo(f"git-nn: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        path = "git nn" if context is None else context.command_path
+        # -h, since Git takes 'git nn --help' for itself and looks for a manual page
+        click.echo(f"git-nn: {error.format_message().rstrip('.')}; see '{path} -h'", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -25,6 +25,7 @@ def command(patterns: tuple[str, ...], *, auto: bool, dry_run: bool) -> None:
 
     Quote the patterns, or the shell replaces them: git nn track "*.h5". The path of a file
     means that file alone, a folder all that is in it. Without patterns: list what is tracked.
+    Exit codes: 0 they are tracked, 2 .gitattributes cannot hold them.
     """
     repo, folder = open_repository(), Path.cwd()
     if repo.work_tree is None:

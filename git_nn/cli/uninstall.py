@@ -19,6 +19,7 @@ def command(scope: str | None, *, hooks: bool) -> None:
     """Remove git-nn from Git's configuration, and from the hooks of this repository.
 
     Values and hook lines that git-nn did not write stay. Weights and pointers stay.
+    Exit code: 0 nothing of git-nn is left there.
     """
     if not hooks:
         where = place(scope or "global", Path.cwd(), os.environ)

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
+from git_nn import errors
 from git_nn.cli.main import COMMANDS, cli
+from git_nn.errors import GitNNError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
@@ -23,17 +24,12 @@ SOURCES = sorted(chain((ROOT / "git_nn").rglob("*.py"), (ROOT / "hooks").iterdir
 CALL = re.compile(r"git nn ([a-z][a-z-]*)((?: +[^\s`'\"&|;,()]+)*)")
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Commands whose help does not say yet what their exit codes mean (git_nn/errors.py has them).
-WITHOUT_CODES = {
-    "uninstall", "track", "status", "ls-files", "ls", "show", "resolve", "env", "formats",
-}  # fmt: skip
-WITHOUT_PAGE = {"untrack"}
-
-
-def but(missing: set[str], reason: str) -> list[Any]:
-    """All commands; those of ``missing`` must fail until somebody mends them."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(name, marks=[mark] if name in missing else []) for name in COMMANDS]
+FAILURES = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, GitNNError) and kind is not GitNNError
+]
+_DU = pytest.param("du", marks=pytest.mark.xfail(strict=True, reason="the help has no exit codes"))
 
 
 def command(name: str) -> click.Command:
@@ -44,8 +40,12 @@ def command(name: str) -> click.Command:
 
 def help_of(name: str) -> str:
     """The help as printed, on one line."""
-    context = click.Context(command(name), info_name=name, help_option_names=["-h", "--help"])
-    return " ".join(command(name).get_help(context).split())
+    return help_text(command(name))
+
+
+def help_text(command: click.Command) -> str:
+    context = click.Context(command, help_option_names=["-h", "--help"])
+    return " ".join(command.get_help(context).split())
 
 
 def calls(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -67,15 +67,24 @@ def test_every_command_and_option_explains_itself(name: str) -> None:
     assert all(option.help for option in options), name
 
 
-@pytest.mark.parametrize("name", but(WITHOUT_CODES, "the help has no exit codes"))
+@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name != "du"), _DU])
 def test_every_command_says_what_its_exit_codes_mean(name: str) -> None:
     assert re.search(r"[Ee]xit codes?\b", help_of(name))
 
 
-@pytest.mark.parametrize("name", but(WITHOUT_PAGE, "no page tells of it"))
-def test_every_command_is_in_the_documents(name: str) -> None:
-    shown = re.compile(rf"(git nn |git-nn |`){name}\b(?!-)")
-    assert any(shown.search(page.read_text("utf-8")) for page in PAGES), name
+def test_the_page_of_commands_lists_what_the_help_lists() -> None:
+    page = (ROOT / "docs/commands.md").read_text("utf-8")
+    rows = re.findall(r"^\| `git nn ([a-z-]+)` \| (.+?) \|", page, re.MULTILINE)
+    assert rows == list(COMMANDS.items())
+    listed = help_text(cli).partition("Commands: ")[2]
+    assert listed == " ".join(f"{name} {text}" for name, text in COMMANDS.items())
+
+
+@pytest.mark.parametrize(("kind", "code"), [(k, k.exit_code) for k in FAILURES])
+def test_the_page_of_commands_lists_every_exit_code(kind: type[GitNNError], code: int) -> None:
+    page = (ROOT / "docs/commands.md").read_text("utf-8")
+    codes = " ".join(re.findall(r"^\| ([0-9, ]+) \|", page, re.MULTILINE))
+    assert re.search(rf"\b{code}\b", codes), kind
 
 
 @pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda p: str(p.relative_to(ROOT)))
