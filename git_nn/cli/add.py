@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from git_nn.drivers.background import start_if_due
-from git_nn.drivers.heap import keep_freed_buffers
 from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.process import keep_freed_buffers
 from git_nn.drivers.progress import Meter
 from git_nn.drivers.terminal import quoted
 from git_nn.gitio.config import load

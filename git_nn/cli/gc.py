@@ -12,8 +12,8 @@ import click
 
 from git_nn.cli.amounts import count
 from git_nn.drivers.background import is_due
-from git_nn.drivers.heap import keep_freed_buffers
 from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.process import keep_freed_buffers
 from git_nn.drivers.progress import Meter, human
 from git_nn.gc import GRACE_DAYS, Sweep, Swept, collect, preview
 from git_nn.gitio.config import load

@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from git_nn import __version__
+from git_nn.drivers.process import one_thread_per_product
 from git_nn.errors import BUG_EXIT_CODE, GitNNError
 
 # What each is for; NAME is in the module of that name here, whose ``command`` is click's.
@@ -90,6 +91,7 @@ def cli(ctx: click.Context) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command and exit with its documented code (see git_nn.errors)."""
+    one_thread_per_product()
     try:
         status = cli.main(argv, prog_name="git nn", standalone_mode=False)
     except GitNNError as error:

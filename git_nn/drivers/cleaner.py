@@ -26,8 +26,8 @@ from git_nn.clean import Cleaned, clean
 from git_nn.drivers import mirror
 from git_nn.drivers.caller import Command
 from git_nn.drivers.content import IN_MEMORY, all_of, collected, passed_through
-from git_nn.drivers.heap import keep_freed_buffers
 from git_nn.drivers.mirror import Mirror
+from git_nn.drivers.process import keep_freed_buffers
 from git_nn.errors import GitNNError
 from git_nn.formats.base import BytesSource, Source
 from git_nn.gitio import revisions

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from git_nn.drivers.process import one_thread_per_product
 from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import GitNNError
 
@@ -68,6 +69,7 @@ def parse(argv: list[str]) -> Request:
 
 
 def main(argv: list[str]) -> int:
+    one_thread_per_product()
     try:
         if len(argv) == 1:
             path = quoted(os.fsencode(argv[0]))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from git_nn.drivers.filter_session import Answer, Request, Session
+from git_nn.drivers.process import one_thread_per_product
 from git_nn.errors import BUG_EXIT_CODE, GitNNError, UsageError
 from git_nn.gitio import pktline
 
@@ -23,6 +24,7 @@ _CAPABILITIES = (b"clean", b"smudge", b"delay")
 
 
 def main(argv: list[str]) -> int:
+    one_thread_per_product()
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     try:
         session = Session.open()

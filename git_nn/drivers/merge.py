@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from git_nn.drivers.process import one_thread_per_product
 from git_nn.errors import GitNNError, MergeError
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _merged(
 
 
 def _merge_bases(repo: Repository, store: LocalStore, files: list[Path], path: bytes) -> int:
+    one_thread_per_product()
     from git_nn.combine import virtual
 
     sides, merged = _merged(repo, store, files, path)

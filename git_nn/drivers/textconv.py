@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from git_nn.drivers.process import one_thread_per_product
 from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import GitNNError, MissingObjectError, PointerError, UsageError
 from git_nn.objects.names import escape
@@ -30,6 +31,7 @@ _OID = 12
 
 def main(argv: list[str]) -> int:
     """Print the text of the file; 0 even for content that cannot be read as a model."""
+    one_thread_per_product()
     if not argv:
         write("usage: python -m git_nn.drivers.textconv FILE\n")
         return 2
