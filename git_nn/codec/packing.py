@@ -15,6 +15,7 @@ from git_nn.codec.scratch import Array
 BITS = (1, 2, 4)
 RUN = 255  # a gap byte that is not followed by an element
 _BLOCK = 256 * 1024  # elements, a multiple of 8
+_NONE = np.empty(0, np.intp)
 _FIELDS = {(4, 4): 0x0F0F, (2, 12): 0x000F000F, (2, 6): 0x03030303}  # what a shift may fill
 
 
@@ -40,10 +41,9 @@ def pack(plane: Array, bits: int, lowest: int, out: Array, *, checked: bool = Tr
         block = plane[start : start + _BLOCK]
         inner = symbols[: len(block)]
         np.subtract(block, np.uint8(lowest), out=inner)
-        if inner.max() >= rest:
-            mask = back[: len(block)].view("?")
-            np.greater_equal(inner, np.uint8(rest), out=mask)
-            escapes.append(block[mask])
+        escaped = _escaped(inner, rest)
+        if len(escaped):
+            escapes.append(block[escaped])
             # numpy 2.4 has SIMD for the minimum of two arrays, not for that with a scalar
             np.minimum(inner, most[: len(block)], out=inner)
         whole = symbols[: -(-len(block) // 8) * 8]
@@ -56,6 +56,18 @@ def pack(plane: Array, bits: int, lowest: int, out: Array, *, checked: bool = Tr
         if not np.array_equal(back[: len(block)], inner):
             raise MismatchError("symbols were not packed as they are")
     return np.concatenate(escapes)
+
+
+def _escaped(symbols: Array, rest: int) -> Array:
+    """Where ``symbols`` are at least ``rest``; quick where that is rare."""
+    found = scratch.array("escaped", _BLOCK, "?")[: -(-len(symbols) // 8) * 8]
+    found[len(symbols) :] = False
+    np.greater_equal(symbols, np.uint8(rest), out=found[: len(symbols)])
+    eights = np.flatnonzero(found.view("<u8") != 0)
+    if 32 * len(eights) > len(symbols):
+        return np.flatnonzero(found)
+    inner = np.flatnonzero(found.reshape(-1, 8)[eights])
+    return eights[inner // 8] * 8 + inner % 8
 
 
 def _constant(value: int) -> Array:
@@ -84,17 +96,14 @@ def _squeeze(symbols: Array, bits: int, out: Array) -> None:
 def unpack(packed: Array, bits: int, lowest: int, out: Array) -> Array:
     """The plane of ``packed`` into ``out``; where its escapes belong, as indices."""
     per, rest = 8 // bits, (1 << bits) - 1
-    symbols, found = (scratch.array(f"symbols {i}", _BLOCK) for i in range(2))
-    escapes = [np.empty(0, np.intp)]
+    symbols = scratch.array("symbols 0", _BLOCK)
+    escapes = [_NONE]
     for start in range(0, len(out), _BLOCK):
         block = out[start : start + _BLOCK]
         octets = packed[start // per : start // per + packed_size(len(block), bits)]
         _spread(octets, bits, symbols)
         inner = symbols[: len(block)]
-        if inner.max() == rest:
-            mask = found[: len(block)].view("?")
-            np.equal(inner, np.uint8(rest), out=mask)
-            escapes.append(np.flatnonzero(mask) + start)
+        escapes.append(_escaped(inner, rest) + start)
         np.add(inner, np.uint8(lowest), out=block)
     return np.concatenate(escapes)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_nn.codec import best, delta, kinds, partition, table
+from git_nn.codec import best, delta, kinds, packing, partition, table, zstd
 from git_nn.objects.tensor import DTYPE_BITS, is_dtype
 
 DTYPES = [*DTYPE_BITS, *(f"{name}be" for name in DTYPE_BITS if is_dtype(f"{name}be"))]
@@ -132,3 +132,34 @@ def test_a_flipped_body_raises_or_has_the_right_length(data: st.DataObject) -> N
     flipped[at] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(ValueError):
         assert len(table.decode(table.PARTITIONED, flipped, len(base), base)) == len(base)
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8", "bf16", "f32"])
+@pytest.mark.parametrize("size", [3000, 40_000])
+@pytest.mark.parametrize("with_base", [False, True])
+def test_a_coder_that_errs_leaves_raw_bytes(
+    dtype: str, size: int, with_base: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zstd of something else, as a broken build or memory would give it."""
+    honest = zstd.compress
+
+    def erring(data: bytes, preset: str) -> bytes:
+        wrong = bytearray(data)
+        wrong[len(wrong) // 2] ^= 1
+        return honest(bytes(wrong), preset)
+
+    monkeypatch.setattr(zstd, "compress", erring)
+    data = bf16(gaussian(size))
+    base = bf16(gaussian(size) * np.float32(1.001)) if with_base else None
+    assert table.encode(data, dtype, base) == (table.RAW, data)
+    assert best.encode(data, dtype, base) == (table.RAW, data)
+
+
+def test_a_plane_that_is_packed_wrongly_leaves_raw_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def erring(symbols: np.ndarray, bits: int, out: np.ndarray) -> None:
+        out.fill(0)
+
+    monkeypatch.setattr(packing, "_squeeze", erring)
+    data = bf16(gaussian(40_000))
+    assert table.encode(data, "bf16") == (table.RAW, data)
+    assert best.encode(data, "bf16") == (table.RAW, data)
