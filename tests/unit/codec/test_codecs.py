@@ -172,7 +172,7 @@ def test_a_flipped_body_raises_or_has_the_right_length(data: st.DataObject) -> N
         assert len(table.decode(codec, flipped, rawlen)) == rawlen
 
 
-@given(st.binary(max_size=300), st.integers(0, 6), st.integers(0, 100_000))
+@given(st.binary(max_size=300), st.integers(0, 10), st.integers(0, 100_000))
 @settings(max_examples=300, deadline=None)
 def test_hostile_bodies_never_escape_as_another_error(body: bytes, codec: int, size: int) -> None:
     with contextlib.suppress(ValueError):
@@ -184,6 +184,12 @@ def bomb(size: int) -> bytes:
     writer = zstandard.ZstdCompressor(level=19).compressobj(size=size)
     step = bytes(MIB)
     return b"".join(writer.compress(step) for _ in range(size // MIB)) + writer.flush()
+
+
+def packed(bits: int, symbols: bytes) -> bytes:
+    """A packed record whose symbols are a zstd frame."""
+    content = struct.pack("<BBBI", bits, 0, 1, len(symbols)) + symbols
+    return struct.pack("<BI", 4, len(content)) + content
 
 
 def test_bombs_are_refused_before_they_cost_memory() -> None:
@@ -199,6 +205,10 @@ def test_bombs_are_refused_before_they_cost_memory() -> None:
             (3, struct.pack("<BI", 3, 4_000_000_000) + hostile),
             (5, b"\x02" + struct.pack("<BI", 1, len(hostile)) + hostile),
             (6, b"\x02" + struct.pack("<BI", 1, len(hostile)) + hostile),
+            (6, b"\x01" + packed(4, hostile)),
+            (9, b"\x12\x08\x00\x01\x00" + packed(1, hostile)),
+            (10, b"\x01\x01\x00" + struct.pack("<II", 2048, 0) + packed(2, hostile)),
+            (7, b"\x01\x05\x02" + packed(4, hostile)),
         ):
             with pytest.raises(ValueError, match=r"."):
                 table.decode(codec, wrapped, 4 * MIB, base)
