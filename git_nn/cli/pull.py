@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from git_nn.adopt import adopt
+from git_nn.cli.advice import installed
 from git_nn.cli.amounts import count
 from git_nn.cli.words import files, from_here
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import Meter
 from git_nn.errors import MissingObjectError, UsageError
-from git_nn.materialise import materialise
+from git_nn.gitio.repository import Repository
+from git_nn.materialise import Outcome, materialise
 from git_nn.objects import pointer as pointers
 from git_nn.worktree import unmaterialised
 
@@ -32,10 +34,23 @@ def command(paths: tuple[str, ...]) -> int:
     meter = Meter("Writing weights")
     outcomes = materialise(repo, store, tasks, meter.advance)
     meter.finish()
-    for outcome in outcomes:
-        if outcome.error is not None:
-            name = from_here(repo, outcome.task.path)
-            click.echo(f"git-nn: {name} stays a pointer: {outcome.error}", err=True)
     click.echo(f"{count(sum(outcome.written is not None for outcome in outcomes), 'file')} written")
-    failed = any(outcome.error is not None for outcome in outcomes)
+    installed(repo)
+    return _tell(repo, [outcome for outcome in outcomes if outcome.error is not None])
+
+
+def _tell(repo: Repository, failed: list[Outcome]) -> int:
+    """Say which files stay pointers, and what can be done where weights are missing."""
+    missing = [outcome for outcome in failed if isinstance(outcome.error, MissingObjectError)]
+    for outcome in failed:
+        assert outcome.error is not None
+        reason = outcome.error.message if outcome in missing else outcome.error
+        click.echo(
+            f"git-nn: {from_here(repo, outcome.task.path)} stays a pointer: {reason}", err=True
+        )
+    if missing:
+        click.echo(
+            "git-nn: weights are taken from clones on this machine; where one has these: "
+            "git remote add NAME FOLDER && git nn pull", err=True,
+        )  # fmt: skip
     return MissingObjectError.exit_code if failed else 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from git_nn.cli.advice import installed
 from git_nn.cli.amounts import count
 from git_nn.cli.words import from_here
 from git_nn.drivers.open import open_repository
@@ -35,6 +36,8 @@ def command(*, as_json: bool) -> None:
     else:
         shown = partial(_shown, repo)
         write("".join(f"{line}\n" for line in _lines(status, shown)))
+        if status.models:
+            installed(repo)
 
 
 def _shown(repo: Repository, path: str) -> str:
@@ -61,7 +64,9 @@ def _lines(status: Status, shown: Callable[[str], str]) -> Iterator[str]:
         if paths:
             yield title
             yield from _some([shown(path) for path in paths])
-    if status.is_clean:
+    if not status.models and status.is_clean:
+        yield "no model is tracked here; to choose files: git nn track"
+    elif status.is_clean:
         yield f"nothing to tell: {count(status.models, 'model')}, all as committed"
 
 

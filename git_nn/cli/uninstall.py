@@ -26,6 +26,7 @@ def command(scope: str | None, *, hooks: bool) -> None:
         removed = uninstall(where)
         if removed:
             click.echo(f"git-nn is removed from the {where.scope} Git configuration")
+            click.echo("where no other sets it up, Git now adds weights as raw bytes", err=True)
         else:
             click.echo(f"git-nn is not in the {where.scope} Git configuration")
     _remove_hooks()

@@ -224,7 +224,8 @@ def _refusal(start: Path, stderr: str) -> UsageError:
             hint=f"run 'git config --global --add safe.directory {start}' if you do",
         )
     if "not a git repository" in stderr:
-        return UsageError(f"{start} is not in a Git repository", hint="run 'git init'")
+        hint = "go to one, or run 'git init'"
+        return UsageError(f"{start} is not in a Git repository", hint=hint)
     lines = stderr.strip().splitlines()
     return UsageError(f"git cannot open the repository at {start}: {lines[-1] if lines else '?'}")
 

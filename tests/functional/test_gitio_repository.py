@@ -37,7 +37,7 @@ def test_a_repository_is_found_from_any_folder_of_it(plain: Repo) -> None:
 
 
 def test_outside_of_a_repository_the_next_step_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not in a Git repository; run 'git init'"):
+    with pytest.raises(UsageError, match="not in a Git repository; go to one, or run 'git init'"):
         opened(tmp_path)
 
 

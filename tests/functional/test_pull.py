@@ -115,8 +115,9 @@ def test_pull_says_what_is_missing_and_writes_the_rest(pair: Pair) -> None:
     clone.git("pull", "-q", env={"GIT_NN_SKIP_SMUDGE": "1"})
     result = clone.nn("pull", code=3)
     assert result.text == "1 file written\n"
-    (line,) = result.errors.splitlines()
+    line, advice = result.errors.splitlines()
     assert line.startswith(f"git-nn: {A} stays a pointer: tensor second is not in the store")
+    assert "git remote add NAME FOLDER" in advice
     assert pair.pointers() == {A}
     assert clone.read(B) == model(3)
     assert clone.status() == ""
@@ -131,9 +132,22 @@ def test_pull_without_anything_to_pull_from_names_every_file(pair: Pair) -> None
     pair.clone.git("remote", "remove", "origin")
     result = pair.clone.nn("pull", code=3)
     assert result.text == "0 files written\n"
-    for name, line in zip((A, B), result.errors.splitlines(), strict=True):
+    *lines, advice = result.errors.splitlines()
+    for name, line in zip((A, B), lines, strict=True):
         assert line.startswith(f"git-nn: {name} stays a pointer: the skeleton is not in the store")
     assert pair.clone.status() == ""
+    assert advice.endswith("git remote add NAME FOLDER && git nn pull")
+    pair.clone.git("remote", "add", "again", "../repo")
+    assert pair.clone.nn("pull").text == "2 files written\n"
+
+
+def test_pull_without_the_filter_says_what_comes_of_it(pair: Pair) -> None:
+    pair.clone.nn("uninstall")
+    result = pair.clone.nn("pull")
+    assert result.text == "2 files written\n"
+    assert "run 'git nn install'" in result.errors
+    pair.clone.nn("install")
+    assert pair.clone.nn("pull").errors == ""
 
 
 def test_a_diff_is_given_pointers_unless_it_asks_for_full_bytes(repo: Repo) -> None:

@@ -32,6 +32,16 @@ def test_a_clean_repository(used: Repo) -> None:
     assert used.nn("ls-files").text == "* m.safetensors\n"
 
 
+def test_where_nothing_is_tracked_or_installed_the_next_step_is_told(used: Repo) -> None:
+    used.nn("uninstall", "--local")
+    assert used.nn("status").errors.endswith("run 'git nn install'\n")
+    used.nn("install", "--local")
+    assert used.nn("status").errors == ""
+    used.git("rm", "-q", "--cached", "m.safetensors")
+    used.git("commit", "-q", "-m", "none")
+    assert used.nn("status").text == "no model is tracked here; to choose files: git nn track\n"
+
+
 def test_staged_and_unstaged_changes_name_their_tensors(used: Repo) -> None:
     used.write("m.safetensors", model(2, 1))
     used.git("add", ".")
