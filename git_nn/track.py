@@ -55,17 +55,28 @@ def pattern_of(argument: str, folder: Path) -> bytes:
     """The pattern for what a person typed in ``folder``, where .gitattributes stands.
 
     The path of a file that exists means that file alone, a folder all that is in it, and
-    anything else is a glob. Raises UsageError for a path outside of ``folder``.
+    anything else is a glob. Raises UsageError for what is outside of ``folder``, where the
+    line would match nothing.
     """
     path = Path(os.path.normpath(folder / argument))
     if not os.path.lexists(path):
-        return glob(os.fsencode(argument.removeprefix("./")))
+        return glob(os.fsencode(_below(argument, folder)))
     if path == folder:
         return b"**"
     if folder not in path.parents:
         raise UsageError(f"{argument} is not in {folder}", hint=f"run this in {path.parent}")
     anchored = b"/" + escape(os.fsencode(path.relative_to(folder).as_posix()))
     return anchored + b"/**" if path.is_dir() else anchored
+
+
+def _below(pattern: str, folder: Path) -> str:
+    """A glob as typed, in words that Git knows: relative to ``folder``, and ** for a folder."""
+    pattern = pattern.removeprefix("./")
+    if pattern.startswith("../"):
+        raise UsageError(f"{pattern} is not in {folder}", hint=f"run this in {folder.parent}")
+    if pattern.startswith(f"{folder}/"):
+        pattern = pattern.removeprefix(str(folder))
+    return f"{pattern}**" if pattern.endswith("/") else pattern
 
 
 def escape(path: bytes) -> bytes:

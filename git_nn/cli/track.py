@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from git_nn import track
+from git_nn.cli.advice import installed
+from git_nn.cli.words import from_here
 from git_nn.drivers.open import open_repository
 from git_nn.errors import UsageError
-from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 
 FILE = ".gitattributes"
@@ -29,7 +30,7 @@ def command(patterns: tuple[str, ...], *, auto: bool, dry_run: bool) -> None:
     """
     repo, folder = open_repository(), Path.cwd()
     if repo.work_tree is None:
-        raise UsageError("a bare repository has no .gitattributes to write")
+        raise UsageError("there is no work tree here, so no .gitattributes to write")
     if not patterns and not auto:
         _list(repo)
         return
@@ -84,15 +85,13 @@ def _add(path: Path, patterns: list[bytes], *, dry_run: bool) -> None:
 
 def _advise(repo: Repository) -> None:
     """The next step, where there is one that a person would not think of."""
-    if load(repo).get("filter.nn.process") is None:
-        click.echo("Git does not know the filter yet: run 'git nn install'", err=True)
-        return
-    raw = track.committed_raw(repo)
+    raw = track.committed_raw(repo) if installed(repo) else []
     if raw:
-        names = ", ".join(os.fsdecode(path) for path in raw[:3]) + (", ..." if raw[3:] else "")
+        names = ", ".join(from_here(repo, path) for path in raw[:3]) + (", ..." if raw[3:] else "")
         click.echo(
-            f"already in Git as raw bytes: {names}; to convert: git add --renormalize .", err=True
-        )
+            f"git-nn: in Git as raw bytes already: {names}; "
+            "to convert: git add .gitattributes && git add --renormalize .", err=True,
+        )  # fmt: skip
 
 
 def _list(repo: Repository) -> None:

@@ -145,7 +145,7 @@ def test_files_that_are_raw_in_git_are_told_of(here: Repo) -> None:
     here.commit()
     told = here.nn("track", "*.safetensors").errors
     assert "m.safetensors" in told
-    assert "git add --renormalize ." in told
+    assert "git add .gitattributes && git add --renormalize ." in told
     here.git("add", "--renormalize", ".")
     assert here.blob(":m.safetensors").startswith(b"git-nn pointer 1\n")
     assert "renormalize" not in here.nn("track", "*.safetensors").errors

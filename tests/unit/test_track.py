@@ -80,6 +80,9 @@ def test_comments_and_macros_are_no_rules() -> None:
         ("a\\\\", b"a\\\\"),
         ("-a", b"-a"),
         ("[attr]x", b"[ttra]x"),
+        ("runs/", b"runs/**"),  # Git: a slash at the end matches no file
+        ("/nowhere/runs/*.h5", b"/runs/*.h5"),
+        ("/runs/*.h5", b"/runs/*.h5"),
     ],
 )
 def test_a_glob_means_the_same_at_the_beginning_of_a_line(typed: str, pattern: bytes) -> None:
@@ -98,8 +101,9 @@ def test_a_path_that_exists_means_that_file(tmp_path: Path) -> None:
 def test_a_path_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "m.h5").touch()
-    with pytest.raises(UsageError, match="is not in"):
-        track.pattern_of("../m.h5", tmp_path / "in")
+    for typed in ("../m.h5", "../*.h5", "./../*.h5"):
+        with pytest.raises(UsageError, match="is not in"):
+            track.pattern_of(typed, tmp_path / "in")
 
 
 @pytest.mark.parametrize("typed", ["", "  ", "\n"])
