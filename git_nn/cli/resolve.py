@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import click
 
 from git_nn import resolve
-from git_nn.cli.words import from_top
+from git_nn.cli.words import from_here, from_top
 from git_nn.combine import with_neighbours
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.errors import UsageError
@@ -17,7 +17,7 @@ from git_nn.gitio.repository import Repository
 from git_nn.merge.decide import Side
 from git_nn.merge.report import lines, plural, summary
 from git_nn.merge.rules import Choice, parse
-from git_nn.resolve import Settled, Unmergeable, Unsettled, shown
+from git_nn.resolve import Settled, Unmergeable, Unsettled
 from git_nn.store.local import LocalStore
 
 _SIDES: tuple[Side, ...] = ("ours", "theirs", "base")
@@ -52,7 +52,7 @@ def command(
     if not files:
         click.echo("no model is in conflict")
     if how is None or only_list:
-        _list(files)
+        _list(repo, files)
         return 0
     _check(files, patterns)
     return max([_settle(repo, store, file, how, patterns) for file in files], default=0)
@@ -71,19 +71,20 @@ def _how(sides: dict[str, bool], strategy: str | None) -> Side | Choice | None:
     return asked[0] if asked else None
 
 
-def _list(files: Sequence[Unsettled | Unmergeable]) -> None:
+def _list(repo: Repository, files: Sequence[Unsettled | Unmergeable]) -> None:
     for file in files:
+        name = from_here(repo, file.path)
         if isinstance(file, Unmergeable):
-            click.echo(f"{shown(file.path)}: {file.why}")
+            click.echo(f"{name}: {file.why}")
         elif file.whole:
-            click.echo(f"{shown(file.path)}: the file as a whole conflicts: {file.whole}")
+            click.echo(f"{name}: the file as a whole conflicts: {file.whole}")
         elif file.open:
             count = len(file.open)
-            click.echo(f"{shown(file.path)}: {count} {plural(count)} in conflict")
+            click.echo(f"{name}: {count} {plural(count)} in conflict")
             for line in lines(file.open, count):
                 click.echo(f"  {line}")
         else:
-            click.echo(f"{shown(file.path)}: no tensor is in conflict, any option finishes it")
+            click.echo(f"{name}: no tensor is in conflict, any option finishes it")
     if any(isinstance(file, Unsettled) for file in files):
         click.echo(
             "to settle: git nn resolve --ours | --theirs | --base | --strategy S "
@@ -113,7 +114,7 @@ def _settle(
     patterns: Sequence[str],
 ) -> int:
     if isinstance(file, Unmergeable):
-        click.echo(f"{shown(file.path)}: {file.why}", err=True)
+        click.echo(f"{from_here(repo, file.path)}: {file.why}", err=True)
         return 1
 
     def work() -> Settled:
@@ -122,12 +123,12 @@ def _settle(
         return settled
 
     settled = with_neighbours(repo, store, file.sides, work)
-    return _tell(settled)
+    return _tell(settled, from_here(repo, file.path))
 
 
-def _tell(settled: Settled) -> int:
+def _tell(settled: Settled, name: str) -> int:
     """Say what was done; 1 where a tensor that was asked for is still open."""
-    file, name = settled.file, shown(settled.file.path)
+    file = settled.file
     if settled.decisions:
         click.echo(f"{name}: {summary(settled.decisions)}")
     for note in settled.notes:
