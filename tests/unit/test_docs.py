@@ -14,7 +14,7 @@ import click
 import pytest
 
 from git_nn import errors
-from git_nn.cli.main import COMMANDS, cli
+from git_nn.cli.main import COMMANDS, cli, main
 from git_nn.errors import GitNNError
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +105,33 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), f"{page.name}: {link}"
         assert target.resolve().is_relative_to(ROOT), f"{page.name}: {link}"
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "end"),
+    [
+        ("commit -m x", "use plain 'git commit'; see 'git nn -h'\n"),
+        ("stat", "; see 'git nn -h'\n"),
+        ("pull --nope", "; see 'git nn pull -h'\n"),
+    ],
+)
+def test_a_word_that_is_wrong_is_answered_in_one_line(
+    typed: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says -h, since 'git nn --help' is Git's own and finds no manual page."""
+    with pytest.raises(SystemExit) as ended:
+        main(typed.split())
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (2, 1)
+    assert told.startswith("git-nn: ")
+    assert told.endswith(end)
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert "git nn install" in capsys.readouterr().out
 
 
 def test_the_checks_see_what_they_are_to_see() -> None:
