@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from git_nn.errors import StoreError
+from git_nn.errors import LayoutError, StoreError
 from git_nn.formats.base import FileSource, pieces
 from git_nn.gitio.repository import Repository
 from git_nn.materialise import open_parent
@@ -54,13 +54,19 @@ class Mirror:
 
     def so_far(self) -> Iterator[bytes]:
         """What ``follow`` has read of the content."""
-        yield from pieces(self.source, 0, self.position)
+        try:
+            yield from pieces(self.source, 0, self.position)
+        except LayoutError as error:  # it has become shorter
+            raise self._changed() from error
         if not self.is_unchanged():
-            raise StoreError(
-                "the file was changed while Git was reading it", hint="run the command again"
-            )
+            raise self._changed()
         if self._differing:
             yield self._differing
+
+    def _changed(self) -> StoreError:
+        return StoreError(
+            "the file was changed while Git was reading it", hint="run the command again"
+        )
 
 
 @contextmanager
