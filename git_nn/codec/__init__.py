@@ -1,1 +1,1 @@
-"""Bytes of a segment to fewer bytes and back, exactly. Specified in docs/spec-store.md."""
+"""Bytes of a segment to fewer bytes and back, exactly. Specified in docs/spec-codecs.md."""
