@@ -25,7 +25,8 @@ def command(*, keep: bool) -> int:
     start = time.monotonic()
     try:
         exact = tell(Stage(folder, click.echo, colour=sys.stdout.isatty()))
-        click.echo(f"\ndone in {time.monotonic() - start:.1f} s; next: README.md")
+        click.echo(f"\ndone in {time.monotonic() - start:.1f} s; next, in a repository of yours:")
+        click.echo("git nn install && git nn track --auto")
     finally:
         if keep:
             click.echo(f"the repository is in {folder}")

@@ -102,6 +102,17 @@ def test_a_touched_file_has_not_changed(used: Repo) -> None:
     assert status(used)["unstaged"] == []
 
 
+def test_a_file_as_long_as_its_pointer_is_none(used: Repo) -> None:
+    text = used.blob("HEAD:m.safetensors")
+    used.write("m.safetensors", text[:-2] + b"x\n")
+    assert used.nn("ls-files").text == "* m.safetensors\n"
+    assert status(used)["pointers"] == []
+    assert used.nn("pull").text == "0 files written\n"
+    used.write("m.safetensors", b"\0" * len(text))
+    (change,) = json.loads(used.nn("status", "--json").text)["unstaged"]
+    assert change["path"] == "m.safetensors"
+
+
 def test_a_deleted_file(used: Repo) -> None:
     (used.path / "m.safetensors").unlink()
     assert status(used)["unstaged"] == [
