@@ -28,7 +28,6 @@ from git_nn.gitio.index import Written
 from git_nn.gitio.repository import Repository
 from git_nn.objects import pointer as pointers
 from git_nn.smudge import FileSink
-from git_nn.store.base import Store
 from git_nn.store.local import LocalStore
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def _attempt(
 
 
 def _write(
-    root: Path, store: Store, scratch: Path, task: Task, progress: Callable[[int], Any]
+    root: Path, store: LocalStore, scratch: Path, task: Task, progress: Callable[[int], Any]
 ) -> os.stat_result | None:
     """Replace the pointer by the file; None where the file is no longer that pointer."""
     pointer = pointers.parse(task.text)
@@ -104,7 +103,7 @@ def _write(
             return None
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK
         with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=where), "r+b") as file:
-            smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()))
+            smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()), store.threads)
             os.fchmod(file.fileno(), mode)
             if _mode_of(folder, name, task.text) is None:
                 return None

@@ -23,7 +23,6 @@ from git_nn.objects.pointer import Pointer
 from git_nn.objects.skeleton import Blob, Crc32, Crc32Chain, Literal, Part, Skeleton, chain_digits
 from git_nn.store.base import SEGMENT, Store, read_bytes
 
-_THREADS = min(4, os.cpu_count() or 1)
 _ALONE = 1024 * 1024  # bytes; a smaller file is not worth a thread
 
 
@@ -92,11 +91,12 @@ def check_fit(pointer: Pointer, skeleton: Skeleton) -> None:
         )
 
 
-def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -> None:
+def write_file(
+    pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink, threads: int = 1
+) -> None:
     """Write the whole file; ``sink`` is empty and ``skeleton`` is that of ``pointer``.
 
-    Objects are read and written by all cores; ``sink`` is written by several threads, never
-    twice at one place.
+    ``sink`` is written by so many threads, never twice at one place.
     """
     places: dict[str, list[tuple[Part, int]]] = {}
     checksums: list[tuple[Crc32 | Crc32Chain, int]] = []
@@ -119,7 +119,7 @@ def write_file(pointer: Pointer, skeleton: Skeleton, store: Store, sink: Sink) -
         spans = [(part.length, at) for part, at in ordered]
         what = f"tensor {escape(name)}"
         copies.append(partial(_copy, store, pointer.stored[name].oid, what, spans, sink))
-    _run(copies, threads=_THREADS if position > _ALONE else 1)
+    _run(copies, threads if position > _ALONE else 1)
     _write_checksums(checksums, sink)
 
 

@@ -30,6 +30,8 @@ def command(paths: tuple[str, ...], *, versions: bool, tensors: bool, as_json: b
 
     'stored' is what the version in the index takes, 'shared' the part of it that other
     versions use, too, and 'in history' what all versions in branches and tags take.
+
+    Exit code: 0.
     """
     repo = open_repository()
     names = [from_top(repo, path) for path in paths]

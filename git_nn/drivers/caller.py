@@ -37,7 +37,7 @@ class Command:
         return self.name in names or any(outer in names for outer in self.outer)
 
 
-def calling_command(_: object = None, start: int | None = None) -> Command:
+def calling_command(start: int | None = None) -> Command:
     """The nearest git command above this process, with the git commands above that one."""
     commands = [
         _parse(argv)

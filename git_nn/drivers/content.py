@@ -18,7 +18,8 @@ from git_nn.formats.base import BytesSource, FileSource, Source, pieces
 from git_nn.objects.pointer import Pointer
 from git_nn.objects.skeleton import Skeleton
 from git_nn.smudge import FileSink, MemorySink
-from git_nn.store.base import SEGMENT, Store
+from git_nn.store.base import SEGMENT
+from git_nn.store.local import LocalStore
 
 IN_MEMORY = 32 * 1024 * 1024  # content above this length goes to a file
 
@@ -56,15 +57,15 @@ def collected(content: Iterable[bytes | bytearray], folder: Path) -> Iterator[So
 
 
 def written(
-    pointer: Pointer, skeleton: Skeleton, store: Store, folder: Path
+    pointer: Pointer, skeleton: Skeleton, store: LocalStore, folder: Path
 ) -> Iterable[bytes | bytearray]:
     """The whole file, complete and verified before its first byte is given to Git."""
     if skeleton.size <= IN_MEMORY:
         sink = MemorySink(bytearray(skeleton.size))
-        smudge.write_file(pointer, skeleton, store, sink)
+        smudge.write_file(pointer, skeleton, store, sink, store.threads)
         return [sink.data]
     file = temporary_file(folder)
-    smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()))
+    smudge.write_file(pointer, skeleton, store, FileSink(file.fileno()), store.threads)
     return _drained(file)
 
 

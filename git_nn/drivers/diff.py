@@ -115,12 +115,11 @@ def report(request: Request) -> str:
     from git_nn.drivers.caller import calling_command
     from git_nn.drivers.open import open_repository, store_of
     from git_nn.drivers.terminal import wants_colour
-    from git_nn.gitio import config
 
     label = quoted(request.other or request.path)
     try:
         repo = open_repository()
-        arguments = calling_command(config.load(repo)).arguments
+        arguments = calling_command().arguments
         colour = wants_colour(repo, arguments)
         return _compare(request, repo, store_of(repo), label, colour)
     except GitNNError as error:

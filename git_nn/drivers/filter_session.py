@@ -93,7 +93,7 @@ class Session:
 
     @cached_property
     def command(self) -> Command:
-        return calling_command(self.config)
+        return calling_command()
 
     @cached_property
     def objects(self) -> Reader:
@@ -154,7 +154,11 @@ class Session:
             [pointer.skeleton, *(entry.oid for entry in pointer.stored.values())]
         )
         if missing:
-            raise MissingObjectError(missing[0].hex(), what=_what(pointer, missing[0]))
+            raise MissingObjectError(
+                missing[0].hex(),
+                what=_what(pointer, missing[0]),
+                hint="run 'git nn pull' when the weights can be had",
+            )
 
     def _adopted(self, pointer: Pointer) -> Answer:
         """The whole file, where somebody keeps the answer: never the pointer in its place."""

@@ -7,9 +7,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from git_nn.adopt import alternates
-from git_nn.gitio.config import load
+from git_nn.gitio.config import Config, load
 from git_nn.gitio.repository import Repository, find
 from git_nn.store.local import LocalStore, open_store
+from git_nn.store.settings import MEMORY, Settings
 
 # the components of core.fsync that packs are part of
 _WITH_PACKS = frozenset({"pack", "objects", "added", "committed", "default", "all"})
@@ -22,13 +23,20 @@ def open_repository() -> Repository:
 
 def store_of(repo: Repository) -> LocalStore:
     """The store of ``repo``, shared by its worktrees, reading through to its alternates."""
-    return open_store(repo.nn_dir, alternates=alternates(repo), sync=cache(partial(_syncs, repo)))
+    return open_store(
+        repo.nn_dir, alternates=alternates(repo), settings=cache(partial(_settings, repo))
+    )
 
 
-def _syncs(repo: Repository) -> bool:
+def _settings(repo: Repository) -> Settings:
+    config = load(repo)
+    return Settings(_syncs(config), config.integer("nn.memory", MEMORY))
+
+
+def _syncs(config: Config) -> bool:
     """Whether Git is to make packs durable (git-config, core.fsync); it is unless told not to."""
     wanted = True
-    for word in (load(repo).get("core.fsync") or "").lower().split(","):
+    for word in (config.get("core.fsync") or "").lower().split(","):
         name = word.strip().removeprefix("-")
         if name == "none":
             wanted = False

@@ -3,7 +3,7 @@
 1. From its first object to its end a batch holds gc.lock shared, so whatever it finds in
    the store stays there; each pack it relies on is made fresh once.
 2. Frames are encoded by a few threads and written in order, so equal input gives equal
-   packs; at most AHEAD segments are in memory.
+   packs; only two segments more than threads are in memory.
 3. A segment is coded against the same segment of its base where that is smaller and the
    chain stays short: reading one segment costs at most MAX_DEPTH + 1 others, and less
    than CHAIN_BYTES times its own length from disk.
@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,8 +38,6 @@ from git_nn.store.staging import Staging
 
 MAX_DEPTH = 8
 CHAIN_BYTES = 1.0  # stored bytes of the deltas below a new one, per raw byte
-WORKERS = min(4, os.cpu_count() or 1)
-AHEAD = WORKERS + 2
 INLINE = 64 * 1024  # encoding less than this is not worth a thread
 
 Coded = tuple[Header, Buffer]
@@ -64,6 +61,10 @@ class LocalBatch:
         self._waiting: deque[tuple[Pending, Segment]] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._staging = Staging(frames.shelf.folders, target=target)
+
+    @property
+    def _threads(self) -> int:
+        return self._shelf.folders.settings().threads
 
     def put(
         self, pieces: Iterable[Buffer], *, dtype: str = "u8", base: Oid | None = None
@@ -116,8 +117,8 @@ class LocalBatch:
             self._write_in_turn(_ready(job()), segment)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(WORKERS, "git-nn-encode")
-        self._write_in_turn(self._pool.submit(job).result, segment, ahead=AHEAD)
+            self._pool = ThreadPoolExecutor(self._threads, "git-nn-encode")
+        self._write_in_turn(self._pool.submit(job).result, segment, ahead=self._threads + 2)
 
     def _base(self, part: Part | None, length: int) -> Base | None:
         """The base to code a segment against; None where there is none, or its chain is full."""
@@ -143,10 +144,10 @@ class LocalBatch:
         self._write_in_turn(_ready((header, body)), Segment(b"", None))
 
     def _write_in_turn(self, coded: Pending, segment: Segment, *, ahead: int = 0) -> None:
-        """Write ``coded`` after what waits already; at most AHEAD frames may wait."""
+        """Write ``coded`` after what waits already; few frames may wait."""
         busy = bool(self._waiting)
         self._waiting.append((coded, segment))
-        self._write_down_to(AHEAD if busy else ahead)
+        self._write_down_to(self._threads + 2 if busy else ahead)
 
     def _write_down_to(self, count: int) -> None:
         while len(self._waiting) > count:

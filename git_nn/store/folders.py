@@ -10,6 +10,7 @@ from pathlib import Path
 from git_nn.errors import StoreError
 from git_nn.store import system
 from git_nn.store.failure import UPGRADE
+from git_nn.store.settings import Settings
 
 PACK, INDEX = ".nnp", ".idx"
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
@@ -19,10 +20,10 @@ _FLAGS: frozenset[str] = frozenset()  # features that a store may need and this 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The paths of one store, and whether what is written to them must survive a power loss."""
+    """The paths of one store, and how to work in it."""
 
     root: Path
-    sync: Callable[[], bool] = lambda: True
+    settings: Callable[[], Settings] = Settings
 
     @property
     def packs(self) -> Path:

@@ -28,6 +28,7 @@ from git_nn.store.folders import Folders
 from git_nn.store.frame import Part
 from git_nn.store.frames import Frames
 from git_nn.store.info import Damage, PackInfo
+from git_nn.store.settings import Settings
 from git_nn.store.shelf import Shelf
 from git_nn.store.staging import PACK_TARGET, Staging
 
@@ -39,13 +40,13 @@ _DECODERS = 2
 
 
 def open_store(
-    root: Path, *, alternates: Sequence[Path] = (), sync: Callable[[], bool] = lambda: True
+    root: Path, *, alternates: Sequence[Path] = (), settings: Callable[[], Settings] = Settings
 ) -> LocalStore:
     """The store at ``root``, which need not exist yet; ``alternates`` are only read.
 
-    ``sync`` is asked, before something is written, whether it must survive a power loss.
+    ``settings`` is only called when they are needed.
     """
-    return LocalStore(root, alternates=alternates, sync=sync)
+    return LocalStore(root, alternates=alternates, settings=settings)
 
 
 class LocalStore:
@@ -56,12 +57,12 @@ class LocalStore:
         root: Path,
         *,
         alternates: Sequence[Path] = (),
-        sync: Callable[[], bool] = lambda: True,
+        settings: Callable[[], Settings] = Settings,
         pack_target: int = PACK_TARGET,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
         self.root = root
-        self.folders = Folders(root, sync)
+        self.folders = Folders(root, settings)
         self.shelf = Shelf(self.folders)
         lenders = [_lender(path) for path in alternates]
         self._frames = Frames(self.shelf, lenders, borrowed=False)
@@ -93,6 +94,11 @@ class LocalStore:
     def batch(self) -> LocalBatch:
         return LocalBatch(self._frames, self.shared, self._pack_target)
 
+    @property
+    def threads(self) -> int:
+        """How many segments may be worked on at once."""
+        return self.folders.settings().threads
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for temporary files; gone after the block, or by gc after a crash."""
@@ -114,7 +120,7 @@ class LocalStore:
             yield raw
 
     def _decoded_ahead(self, parts: Sequence[Part]) -> Iterator[Buffer]:
-        pool = ThreadPoolExecutor(_DECODERS, "git-nn-decode")
+        pool = ThreadPoolExecutor(min(_DECODERS, self.threads), "git-nn-decode")
         waiting: deque[Future[Buffer]] = deque()
         try:
             for part in parts:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from itertools import chain, islice
 from git_nn.errors import DamagedObjectError, MissingObjectError
 from git_nn.objects.oid import DIGEST_SIZE, Oid
 from git_nn.store import folders as places
-from git_nn.store import frame, system
+from git_nn.store import frame, pack, system
 from git_nn.store.base import Buffer
 from git_nn.store.copies import MAX_DEPTH
 from git_nn.store.folders import Folders
@@ -31,7 +30,6 @@ from git_nn.store.staging import Staging
 
 ROUND = 128  # segments, so at most 512 MiB of raw bytes
 WORTH = 0.99  # of the old copy; less than one percent is not worth a new pack
-_WORKERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,44 +74,32 @@ def recode(
 
     Where another process is doing the same, nothing is done.
     """
-    folders = frames.shelf.folders
-    alone = _lock(folders)
-    if alone is None:
+    fd = _locked(frames.shelf.folders)
+    if fd is None:
         return Recoded()
     try:
-        return _recode(frames, lock, target, jobs, progress)
+        tried = _tried(fd)
+        new = (job for job in _once(jobs) if job.oid not in tried)
+        total = Recoded()
+        for first in new:
+            todo = [first, *islice(new, ROUND - 1)]
+            with lock():
+                total += _round(frames, target, todo, progress)
+            _remember(fd, todo)
+        system.utime(frames.shelf.folders.tried)
+        return total
     finally:
-        system.close(alone)
+        system.close(fd)
 
 
-def _lock(folders: Folders) -> int | None:
-    """A lock that only one process has at a time; None where another one is at work."""
+def _locked(folders: Folders) -> int | None:
+    """The list of what was tried, locked; None where another process is at work."""
     places.make(folders.tried.parent)
     fd = system.open_lock(folders.tried)
     if system.try_lock(fd, exclusive=True):
         return fd
     system.close(fd)
     return None
-
-
-def _recode(
-    frames: Frames,
-    lock: Callable[[], AbstractContextManager[None]],
-    target: int,
-    jobs: Iterable[Job],
-    progress: Callable[[int], object],
-) -> Recoded:
-    folders = frames.shelf.folders
-    tried = _tried(folders)
-    new = (job for job in _once(jobs) if job.oid not in tried)
-    total = Recoded()
-    for first in new:
-        todo = [first, *islice(new, ROUND - 1)]
-        with lock():
-            total += _round(frames, target, todo, progress)
-        _remember(folders, todo)
-    system.utime(folders.tried)
-    return total
 
 
 def new_packs(folders: Folders) -> int:
@@ -150,8 +136,8 @@ def _round(
                 staging.add(*coded)
                 total += Recoded(0, 1, old.clen, coded[0].clen)
             progress(old.rawlen if old is not None else 0)
-        for pack in staging.publish():
-            frames.shelf.add(pack)
+        for published in staging.publish():
+            frames.shelf.add(published)
     finally:
         staging.drop()
     return total
@@ -161,13 +147,14 @@ def _coded(
     frames: Frames, jobs: list[Job]
 ) -> Iterator[tuple[Header | None, tuple[Header, Buffer] | None]]:
     """For each job its frame as it is, and a smaller one where there is one; in order."""
+    threads = frames.shelf.folders.settings().threads
     waiting: deque[Future[tuple[Header | None, tuple[Header, Buffer] | None]]] = deque()
-    with ThreadPoolExecutor(_WORKERS, "git-nn-recode") as pool:
+    with ThreadPoolExecutor(threads, "git-nn-recode") as pool:
         try:
-            for job in chain(jobs, [None] * (_WORKERS + 1)):
+            for job in chain(jobs, [None] * (threads + 1)):
                 if job is not None:
                     waiting.append(pool.submit(_code, frames, job))
-                if waiting and (job is None or len(waiting) > _WORKERS):
+                if waiting and (job is None or len(waiting) > threads):
                     yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -208,16 +195,13 @@ def _base(frames: Frames, job: Job, old: Header) -> Header | None:
     return None
 
 
-def _tried(folders: Folders) -> set[Oid]:
-    try:
-        data = folders.tried.read_bytes()
-    except OSError:
-        return set()
+def _tried(fd: int) -> set[Oid]:
+    data = pack.read_at(fd, system.file_size(fd), 0)
     starts = range(0, len(data) - DIGEST_SIZE + 1, DIGEST_SIZE)
     return {Oid(data[start : start + DIGEST_SIZE]) for start in starts}
 
 
-def _remember(folders: Folders, jobs: list[Job]) -> None:
+def _remember(fd: int, jobs: list[Job]) -> None:
     """What is not remembered is only tried once more."""
-    with suppress(OSError), folders.tried.open("ab") as file:
-        file.write(b"".join(job.oid for job in jobs))
+    with suppress(OSError):
+        pack.write_all(fd, b"".join(job.oid for job in jobs))

@@ -45,7 +45,7 @@ class Staging:
             self._writer = None
         if self._writer is None:
             path = self.folder() / f"{len(self._writers)}{places.PACK}"
-            self._writer = PackWriter(path, sync=self._folders.sync())
+            self._writer = PackWriter(path, sync=self._folders.settings().sync)
             self._writers.append(self._writer)
         self._writer.add(header, body)
 
@@ -121,7 +121,7 @@ def place(folders: Folders, name: str, pack: Path, index: Path) -> None:
 
 def sync_folders(folders: Folders, names: Iterable[str]) -> None:
     """Make the presence of these packs durable, where that is asked for."""
-    if not folders.sync():
+    if not folders.settings().sync:
         return
     for folder in sorted({folders.pack(name).parent for name in names}):
         system.fsync_dir(folder)

@@ -29,4 +29,4 @@ def test_core_fsync_decides_as_it_does_for_packs_of_git(
 ) -> None:
     if setting is not None:
         repo.git("config", "core.fsync", setting)
-    assert store_of(find(repo.path, os.environ)).folders.sync() is synced
+    assert store_of(find(repo.path, os.environ)).folders.settings().sync is synced

@@ -29,7 +29,6 @@ FAILURES = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, GitNNError) and kind is not GitNNError
 ]
-_DU = pytest.param("du", marks=pytest.mark.xfail(strict=True, reason="the help has no exit codes"))
 
 
 def command(name: str) -> click.Command:
@@ -67,7 +66,7 @@ def test_every_command_and_option_explains_itself(name: str) -> None:
     assert all(option.help for option in options), name
 
 
-@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name != "du"), _DU])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_says_what_its_exit_codes_mean(name: str) -> None:
     assert re.search(r"[Ee]xit codes?\b", help_of(name))
 

@@ -35,7 +35,7 @@ def restored(pointer: Pointer, store: Store) -> bytes:
 
 def put(layout: Layout, data: bytes, store: Store) -> Pointer:
     with store.batch() as batch:
-        return cleaning._put(layout, BytesSource(data), batch)
+        return cleaning._put(layout, BytesSource(data), batch, {})
 
 
 @settings(deadline=None)
