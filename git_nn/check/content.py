@@ -91,7 +91,7 @@ class Inspection:
                 yield from self._raw_pickle(entry.path, content)
         elif driver == "nn" or self._is_tracked_later(entry.path):
             if driver != "nn":
-                yield _without_rule(entry.path)
+                yield without_staged_rule(entry.path)
             yield from self._pointer(entry.path, content or head)
 
     def _is_tracked_later(self, path: bytes) -> bool:
@@ -185,7 +185,8 @@ class Inspection:
                 yield Finding(kind.lower(), path, message, fix, severity, stored.name)
 
 
-def _without_rule(path: bytes) -> Finding:
+def without_staged_rule(path: bytes) -> Finding:
+    """A pointer whose rule stands in the work tree only."""
     message = "is a pointer, but no .gitattributes that is staged has a rule for it"
     return Finding("no-rule", path, message, "git add .gitattributes", Severity.WARNING)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from git_nn import track
+from git_nn.check import stranded
 from git_nn.drivers import hook_files
 from git_nn.drivers.hooks import pointers_on_disk
 from git_nn.drivers.launcher import launcher
@@ -113,6 +114,9 @@ def _files(repo: Repository) -> Iterator[Problem]:
     pointers = list(pointers_on_disk(repo))
     if pointers:
         yield Problem(f"pointers instead of weights: {_names(pointers)}", "git nn pull")
+    lost = stranded.find(repo, cached=False)
+    if lost.paths:
+        yield Problem(f"pointers in Git without a rule: {_names(list(lost.paths))}", lost.fix)
     raw = track.committed_raw(repo)
     if raw:
         message = f"tracked, but in Git as raw bytes: {_names(raw)}"

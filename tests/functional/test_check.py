@@ -130,6 +130,57 @@ def test_raw_weights_of_a_tracked_file_are_found(sound: Repo) -> None:
     assert findings(sound, code=0) == []
 
 
+def test_pointers_that_lose_their_rule_are_found(sound: Repo) -> None:
+    sound.write("sub/n.h5", b"opaque")
+    sound.commit()
+    sound.git("rm", "-q", ".gitattributes")
+    expected = [("no-rule", "error", "m.safetensors"), ("no-rule", "error", "sub/n.h5")]
+    assert kinds(sound) == expected
+    assert kinds(sound, "--all") == expected
+    fix = findings(sound)[0]["fix"]
+    assert fix == "git nn track '*.safetensors' '*.h5' && git add .gitattributes"
+    sound.run("sh", "-c", fix)
+    assert findings(sound, code=0) == []
+    sound.write(".gitattributes", b"*.h5 filter=nn\n")
+    sound.git("add", ".gitattributes")
+    assert kinds(sound) == expected[:1]
+    sound.git("commit", "-q", "-m", "less")
+    assert findings(sound, code=0) == []  # told once, and by doctor from now on
+    assert kinds(sound, "--all") == expected[:1]
+
+
+def test_the_rule_for_one_path_leaves_other_files_of_its_suffix_alone(sound: Repo) -> None:
+    sound.write(".gitattributes", b"*.safetensors filter=nn\nn.safetensors -filter\n")
+    sound.write("n.safetensors", b"git-nn pointer 1\na fixture of a test\n")
+    sound.commit()
+    sound.write(".gitattributes", b"n.safetensors -filter\n")
+    sound.git("add", ".gitattributes")
+    (found,) = findings(sound)
+    assert found["fix"] == "git nn track /m.safetensors && git add .gitattributes"
+    sound.run("sh", "-c", found["fix"])
+    assert findings(sound, code=0) == []
+
+
+def test_a_merge_that_brings_a_pointer_where_the_rule_went_is_found(sound: Repo) -> None:
+    sound.git("checkout", "-q", "-b", "other")
+    sound.write("n.h5", b"opaque")
+    sound.commit()
+    sound.git("checkout", "-q", "main")
+    sound.write(".gitattributes", b"*.safetensors filter=nn\n")
+    sound.commit()
+    sound.git("merge", "-q", "--no-commit", "other")
+    assert kinds(sound) == [("no-rule", "error", "n.h5")]
+
+
+def test_a_rule_that_is_not_staged_is_a_warning(sound: Repo) -> None:
+    text = sound.read(".gitattributes")
+    sound.git("rm", "-q", ".gitattributes")
+    sound.write(".gitattributes", text)
+    (found,) = findings(sound, code=0)
+    assert (found["kind"], found["severity"]) == ("no-rule", "warning")
+    assert found["fix"] == "git add .gitattributes"
+
+
 def test_a_large_weight_file_that_is_not_tracked_is_found(repo: Repo) -> None:
     repo.write("big.onnx", bytes(3000))
     repo.write("big.txt", bytes(3000))

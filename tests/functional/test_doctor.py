@@ -99,6 +99,18 @@ def test_files_that_are_raw_in_git_are_found(repo: Repo) -> None:
     problems(repo, code=0)
 
 
+def test_pointers_without_a_rule_are_found(repo: Repo) -> None:
+    repo.write("m.safetensors", MODEL)
+    repo.commit()
+    repo.git("rm", "-q", ".gitattributes")
+    repo.git("commit", "-q", "-m", "no rules")
+    fix = "git nn track '*.safetensors' && git add .gitattributes"
+    found = f"pointers in Git without a rule: m.safetensors\n  to mend: {fix}\n"
+    assert found in problems(repo)
+    repo.run("sh", "-c", fix)
+    problems(repo, code=0)
+
+
 @pytest.mark.parametrize(
     ("behind", "attribute"),
     [
