@@ -80,7 +80,10 @@ class Repository:
     def git(
         self, *argv: str, stdin: bytes | None = None, check: bool = True, cwd: Path | None = None
     ) -> bytes:
-        """Run git and return what it printed; GitError where ``check`` and it failed."""
+        """Run git and return what it printed; GitError where ``check`` and it failed.
+
+        UsageError where it needs a work tree and there is none: we are inside of .git.
+        """
         folder = cwd or self.top
         try:
             done = subprocess.run(
@@ -94,6 +97,8 @@ class Repository:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_started(folder) from error
         if check and done.returncode:
+            if b"must be run in a work tree" in done.stderr:
+                raise UsageError(f"there is no work tree in {folder}", hint="run it in one")
             raise GitError(argv, done.returncode, done.stderr.decode("utf-8", "replace"))
         return done.stdout
 
