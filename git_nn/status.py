@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from git_nn import conflicts
@@ -78,22 +79,30 @@ def _staged(repo: Repository) -> list[Change]:
         for change in revisions.changed(repo, head, None):
             if change.path in unmerged:
                 continue
-            old = _pointer(reader, change.old)
-            new = _pointer(reader, change.new)
-            if old is not None or new is not None:
+            old, new = _side(reader, change.old), _side(reader, change.new)
+            if isinstance(old, Pointer) or isinstance(new, Pointer):
                 found.append(_compare(change.path, old, new))
     return found
 
 
-def _pointer(reader: Reader, entry: revisions.Entry | None) -> Pointer | None:
-    info = reader.info(entry.oid) if entry is not None else None
-    if entry is None or info is None or info[1] != "blob" or info[2] > pointers.MAX_SIZE:
-        return None
-    text = reader.read(entry.oid) or b""
-    try:
-        return pointers.parse(text) if looks_like_pointer(text[:4096]) else None
-    except PointerError:
-        return None
+def _side(reader: Reader, entry: revisions.Entry | None) -> Pointer | str:
+    """The pointer of a version, else in words what there is; '' where there is nothing."""
+    if entry is None:
+        return ""
+    if not entry.mode.startswith("100"):
+        return "a link" if entry.mode == "120000" else "a submodule"
+    info = reader.info(entry.oid)
+    small = info is not None and info[2] <= pointers.MAX_SIZE
+    text = (reader.read(entry.oid) or b"") if small else b""
+    if looks_like_pointer(text[:4096]):
+        with suppress(PointerError):
+            return pointers.parse(text)
+        return "a broken pointer"
+    return _not_a_pointer(info[2] if info is not None else None)
+
+
+def _not_a_pointer(size: int | None) -> str:
+    return "an empty file" if size == 0 else "raw bytes"
 
 
 def _unstaged(repo: Repository, files: list[Tracked]) -> list[Change]:
@@ -112,16 +121,18 @@ def _unstaged(repo: Repository, files: list[Tracked]) -> list[Change]:
             found.append(Change(os.fsdecode(item.path), "deleted"))
             continue
         if item.pointer != new:
-            found.append(_compare(item.path, item.pointer, new))
+            found.append(_compare(item.path, item.pointer or _not_a_pointer(item.size), new))
     return found
 
 
-def _compare(path: bytes, old: Pointer | None, new: Pointer | None) -> Change:
+def _compare(path: bytes, old: Pointer | str, new: Pointer | str) -> Change:
+    """A change of which at least one side is a pointer; the other may be in words."""
     name = os.fsdecode(path)
-    if new is None:
-        return Change(name, "deleted")
-    if old is None:
-        return Change(name, f"new, {len(new.entries)} tensors")
+    if isinstance(new, str):
+        return Change(name, f"{new} instead of a pointer" if new else "deleted")
+    if isinstance(old, str):
+        what = f"a pointer instead of {old}" if old else "new"
+        return Change(name, f"{what}, {len(new.entries)} tensors")
     result = classify(old, new)
     kinds = Counter(change.kind.value for change in result.changes)
     parts = [f"{count} {kind}" for kind, count in kinds.items()] or ["container only"]

@@ -144,3 +144,44 @@ def test_a_pointer_in_the_work_tree_and_a_raw_file_in_git(used: Repo) -> None:
     assert found["pointers"] == ["m.safetensors"]
     assert found["raw"] == ["raw.h5"]
     assert used.nn("ls-files").text == "- m.safetensors\n! raw.h5\n"
+
+
+def stage(repo: Repo, name: str, content: bytes, mode: str = "100644") -> None:
+    """Stage ``content`` as it is, past the filter."""
+    blob = repo.git("hash-object", "-w", "--no-filters", "--stdin", stdin=content).text.strip()
+    repo.git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{name}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "content", "what"),
+    [
+        ("100644", model(2, 2), "raw bytes instead of a pointer"),
+        ("100644", b"", "an empty file instead of a pointer"),
+        ("100644", b"git-nn pointer 1\ncut off", "a broken pointer instead of a pointer"),
+        ("120000", b"elsewhere", "a link instead of a pointer"),
+    ],
+)
+def test_what_is_staged_in_place_of_a_pointer_is_named(
+    used: Repo, mode: str, content: bytes, what: str
+) -> None:
+    stage(used, "m.safetensors", content, mode)
+    staged = [{"path": "m.safetensors", "summary": what, "tensors": []}]
+    assert status(used)["staged"] == staged
+
+
+def test_raw_bytes_that_become_a_pointer_are_not_new(used: Repo) -> None:
+    used.write("r.h5", b"weights")
+    stage(used, "r.h5", b"weights")
+    used.git("commit", "-q", "-m", "raw")
+    converted = "a pointer instead of raw bytes, 0 tensors"
+    used.write("r.h5", b"other weights")
+    assert status(used)["unstaged"] == [{"path": "r.h5", "summary": converted, "tensors": []}]
+    used.git("add", "r.h5")
+    assert status(used)["staged"] == [{"path": "r.h5", "summary": converted, "tensors": []}]
+
+
+@pytest.mark.parametrize("command", ["status", "ls-files", "diff"])
+def test_inside_of_the_git_folder_one_is_told_to_leave_it(used: Repo, command: str) -> None:
+    told = Repo(used.path / ".git").nn(command, code=2).errors
+    assert "there is no work tree" in told
+    assert "check-attr" not in told
