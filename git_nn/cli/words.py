@@ -9,11 +9,13 @@ import os
 import re
 from pathlib import Path
 
-from git_nn.drivers.terminal import quoted
+from git_nn.drivers.paths import from_here, from_top
 from git_nn.errors import UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.repository import Repository
 from git_nn.worktree import Tracked, tracked
+
+__all__ = ["are_files", "files", "from_here", "from_top", "in_revision", "split"]
 
 _FROM_HERE = re.compile(r"\.\.?(?:/|\Z)")
 
@@ -64,28 +66,6 @@ def _range(repo: Repository, word: str) -> list[str] | None:
     if not base:
         raise UsageError(f"{word!r}: the two have no common commit")
     return [base, b]
-
-
-def from_top(repo: Repository, name: str) -> bytes:
-    """A path as it is typed in the current folder, relative to the top of the work tree.
-
-    Links inside of the tree are not followed. UsageError for a path that is outside.
-    """
-    if repo.work_tree is None:
-        return os.fsencode(name)
-    path = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow the last part
-    real = Path(os.path.realpath(path.parent)) / path.name
-    for way, top in ((path, repo.work_tree), (real, repo.work_tree.resolve())):
-        if way.is_relative_to(top):
-            return os.fsencode(way.relative_to(top))
-    raise UsageError(f"{name} is outside of the repository at {repo.work_tree}")
-
-
-def from_here(repo: Repository, path: bytes) -> str:
-    """The inverse of ``from_top``, on one visible line: what a person can type."""
-    if repo.work_tree is None:
-        return quoted(path)
-    return quoted(os.fsencode(os.path.relpath(repo.work_tree.resolve() / os.fsdecode(path))))
 
 
 def in_revision(repo: Repository, path: str) -> bytes:

@@ -10,12 +10,11 @@ be committed: a pointer of a few KB, whatever the filter.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from git_nn.drivers.open import open_repository
+from git_nn.drivers.paths import from_top
 from git_nn.drivers.terminal import quoted
 from git_nn.errors import GitNNError
 from git_nn.gitio import revisions
@@ -44,7 +43,7 @@ def find_large(
     repo: Repository, filenames: Sequence[str], maxkb: int, *, every: bool
 ) -> list[tuple[bytes, int]]:
     """(path, KB) of the staged blobs among ``filenames`` above ``maxkb``."""
-    wanted = {_from_top(repo, name) for name in filenames}
+    wanted = {from_top(repo, name) for name in filenames}
     if not every:
         head = revisions.resolve(repo, "HEAD")
         changes = revisions.changed(repo, head, None)
@@ -59,11 +58,6 @@ def find_large(
             if info is not None and -(-info[2] // 1024) > maxkb:
                 large.append((entry.path, -(-info[2] // 1024)))
     return large
-
-
-def _from_top(repo: Repository, name: str) -> bytes:
-    path = os.path.normpath(Path.cwd() / name)
-    return os.fsencode(os.path.relpath(path, repo.top))
 
 
 if __name__ == "__main__":
