@@ -73,10 +73,14 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Unmergeable:
-    """An unmerged path that has no tensors to settle, and what to do with it."""
+    """An unmerged path that has no tensors to settle, and what to do with it.
+
+    ``ways`` are (to what end, the command but for the path).
+    """
 
     path: bytes
     why: str
+    ways: tuple[tuple[str, str], ...] = ()
 
 
 def shown(path: bytes) -> str:
@@ -127,7 +131,7 @@ def _versions(
     reader: Reader, store: Store, path: bytes, stages: dict[int, IndexEntry]
 ) -> Version | Unmergeable:
     if 2 not in stages or 3 not in stages:
-        return Unmergeable(path, _removal(path, stages))
+        return _removal(path, stages)
     try:
         base, ours, theirs = (_version(reader, store, stages.get(i)) for i in (1, 2, 3))
     except PointerError as error:
@@ -175,15 +179,13 @@ def _conflict(sides: Sides, tensor: conflicts.Tensor) -> Conflict:
     return Conflict(name, base, ours, theirs, tensor.why)
 
 
-def _removal(path: bytes, stages: dict[int, IndexEntry]) -> str:
-    name = shown(path)
-    removed = "ours" if 2 not in stages else "theirs"
+def _removal(path: bytes, stages: dict[int, IndexEntry]) -> Unmergeable:
     if not stages.keys() & {2, 3}:
-        return f"it was renamed on both sides; to drop this name: git rm --cached '{name}'"
-    return (
-        f"it was removed by {removed} and changed by the other side; "
-        f"to keep it: git add '{name}', to remove it: git rm '{name}'"
-    )
+        drop = (("to drop this name", "git rm --cached"),)
+        return Unmergeable(path, "it was renamed on both sides", drop)
+    removed = "ours" if 2 not in stages else "theirs"
+    why = f"it was removed by {removed} and changed by the other side"
+    return Unmergeable(path, why, (("to keep it", "git add"), ("to remove it", "git rm")))
 
 
 def _version(reader: Reader, store: Store, entry: IndexEntry | None) -> Pointer | None:

@@ -12,6 +12,7 @@ from git_nn import resolve
 from git_nn.cli.words import from_here, from_top
 from git_nn.combine import with_neighbours
 from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.paths import word
 from git_nn.errors import UsageError
 from git_nn.gitio.repository import Repository
 from git_nn.merge.decide import Side
@@ -75,7 +76,7 @@ def _list(repo: Repository, files: Sequence[Unsettled | Unmergeable]) -> None:
     for file in files:
         name = from_here(repo, file.path)
         if isinstance(file, Unmergeable):
-            click.echo(f"{name}: {file.why}")
+            click.echo(_unmergeable(repo, file))
         elif file.whole:
             click.echo(f"{name}: the file as a whole conflicts: {file.whole}")
         elif file.open:
@@ -90,6 +91,11 @@ def _list(repo: Repository, files: Sequence[Unsettled | Unmergeable]) -> None:
             "to settle: git nn resolve --ours | --theirs | --base | --strategy S "
             "[TENSOR-PATTERN ...]"
         )
+
+
+def _unmergeable(repo: Repository, file: Unmergeable) -> str:
+    ways = ", ".join(f"{end}: {git} -- {word(repo, file.path)}" for end, git in file.ways)
+    return f"{from_here(repo, file.path)}: {file.why}{'; ' if ways else ''}{ways}"
 
 
 def _check(files: Sequence[Unsettled | Unmergeable], patterns: Sequence[str]) -> None:
@@ -114,7 +120,7 @@ def _settle(
     patterns: Sequence[str],
 ) -> int:
     if isinstance(file, Unmergeable):
-        click.echo(f"{from_here(repo, file.path)}: {file.why}", err=True)
+        click.echo(_unmergeable(repo, file), err=True)
         return 1
 
     def work() -> Settled:

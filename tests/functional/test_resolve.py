@@ -228,6 +228,21 @@ def test_several_files_are_settled_at_once_or_one_by_one(tmp_path: Path) -> None
     assert "UU code.py" in repo.status()
 
 
+@pytest.mark.parametrize("end", ["keep", "remove"])
+def test_a_removal_is_settled_by_what_is_told_where_one_is(tmp_path: Path, end: str) -> None:
+    base, theirs = safetensors_file(BASE), safetensors_file(THEIRS)
+    branches = Branches.create(tmp_path / "repo", base, None, theirs)
+    branches.repo.git("merge", "-q", "side", code=1)
+    below = Repo((branches.path / MODEL).parent)
+    told = below.nn("resolve").text
+    assert told.startswith("model.safetensors: it was removed by ours and changed by")
+    assert below.nn("resolve", "--ours", code=1).errors == told
+    below.run("sh", "-c", told.split(f"to {end} it: ")[1].split(", to ")[0])
+    assert below.git("ls-files", "-u").text == ""
+    kept = branches.repo.git("ls-files", "--", MODEL).text
+    assert kept == (f"{MODEL}\n" if end == "keep" else "")
+
+
 def test_the_mode_of_the_file_is_merged(tmp_path: Path) -> None:
     files = [safetensors_file(m) for m in (BASE, OURS, THEIRS)]
     branches = Branches.create(tmp_path / "repo", *files)
