@@ -70,7 +70,7 @@ def _without_rule(repo: Repository, told: list[Finding]) -> list[Finding]:
     return [
         without_staged_rule(path)
         if later[path].get("filter") == "nn"
-        else Finding("no-rule", path, message, found.fix)
+        else Finding("no-rule", path, message, found.fix())
         for path in found.paths
         if path not in known
     ]

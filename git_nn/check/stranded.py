@@ -28,10 +28,10 @@ class Stranded:
     paths: tuple[bytes, ...]
     patterns: tuple[bytes, ...]
 
-    @property
-    def fix(self) -> str:
+    def fix(self, git: str = "git") -> str:
+        """The command; ``git`` is to run at the top of the work tree."""
         words = " ".join(shlex.quote(os.fsdecode(pattern)) for pattern in self.patterns)
-        return f"git nn track {words} && git add .gitattributes"
+        return f"{git} nn track {words} && {git} add .gitattributes"
 
 
 def find(repo: Repository, *, cached: bool) -> Stranded:

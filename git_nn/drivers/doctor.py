@@ -13,6 +13,7 @@ from git_nn.drivers import hook_files
 from git_nn.drivers.hooks import pointers_on_disk
 from git_nn.drivers.launcher import launcher
 from git_nn.drivers.open import store_of
+from git_nn.drivers.paths import word
 from git_nn.drivers.setup_checks import Problem, check_configuration, check_git
 from git_nn.drivers.terminal import quoted
 from git_nn.errors import GitNNError
@@ -28,7 +29,14 @@ Found = list[tuple[bytes, Rule]]  # (path of a .gitattributes, a rule of ours in
 
 
 def examine(repo: Repository, *, is_repository: bool = True) -> Iterator[Problem]:
-    """Everything that is wrong; outside of a repository only what concerns the machine."""
+    """Everything that is wrong; outside of a repository only what concerns the machine.
+
+    Notes are last, since nobody needs to do what they say.
+    """
+    yield from sorted(_examine(repo, is_repository), key=lambda problem: problem.note)
+
+
+def _examine(repo: Repository, is_repository: bool) -> Iterator[Problem]:
     yield from check_git(repo)
     yield from check_configuration(repo)
     if not is_repository:
@@ -39,7 +47,7 @@ def examine(repo: Repository, *, is_repository: bool = True) -> Iterator[Problem
     found = rules_of(repo)
     yield from _rules(found)
     yield from _shadowed(repo, found)
-    yield from _files(repo)
+    yield from _files(repo, found)
     yield from _hooks(repo)
     if found:
         yield from _pre_commit(repo.work_tree, found)
@@ -110,17 +118,21 @@ def _matching(repo: Repository, folder: bytes, pattern: bytes) -> list[bytes]:
     return sorted(set(repo.git(*argv).split(b"\0")[:-1]))
 
 
-def _files(repo: Repository) -> Iterator[Problem]:
+def _files(repo: Repository, found: Found) -> Iterator[Problem]:
     pointers = list(pointers_on_disk(repo))
     if pointers:
         yield Problem(f"pointers instead of weights: {_names(pointers)}", "git nn pull")
     lost = stranded.find(repo, cached=False)
     if lost.paths:
-        yield Problem(f"pointers in Git without a rule: {_names(list(lost.paths))}", lost.fix)
+        top = word(repo, b".")
+        fix = lost.fix("git" if top == "." else f"git -C {top}")
+        yield Problem(f"pointers in Git without a rule: {_names(list(lost.paths))}", fix)
     raw = track.committed_raw(repo)
     if raw:
         message = f"tracked, but in Git as raw bytes: {_names(raw)}"
-        yield Problem(message, "git add --renormalize . && git commit")
+        rules = "".join(f" {word(repo, path)}" for path in dict(found))
+        add = f"git add{rules} && " if rules else ""  # a new .gitattributes is not in Git yet
+        yield Problem(message, f"{add}git add --renormalize :/ && git commit")
 
 
 def _hooks(repo: Repository) -> Iterator[Problem]:

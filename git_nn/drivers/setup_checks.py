@@ -42,7 +42,7 @@ def check_git(repo: Repository) -> Iterator[Problem]:
     if version < OLDEST_GIT:
         yield Problem(f"Git {name} is too old", "install Git 2.31 or newer")
     elif version < GIT_WITH_4_GIB:
-        message = f"Git {name} cleans files of exactly 4, 8, 12 ... GiB again on every status"
+        message = f"Git {name} hashes files of n * 4 GiB on every status"
         yield Problem(message, "install Git 2.43 or newer", note=True)
 
 

@@ -337,3 +337,8 @@ def test_large_files_in_a_folder_takes_paths_from_there(repo: Repo) -> None:
     repo.write("sub/x.dat", bytes(2048))
     repo.git("add", "-A")
     assert "sub/x.dat" in large(Repo(repo.path / "sub"), "--maxkb=1", "x.dat", code=1)
+    link = repo.path.parent / "link"
+    link.symlink_to(repo.path)
+    name = str(link / "sub/x.dat")
+    assert "sub/x.dat" in large(Repo(repo.path / "sub"), "--maxkb=1", name, code=1)
+    large(repo, "../x.dat", code=2)

@@ -94,9 +94,14 @@ def test_files_that_are_raw_in_git_are_found(repo: Repo) -> None:
     blob = repo.git("hash-object", "-w", "--no-filters", "--stdin", stdin=MODEL).text.strip()
     repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},m.safetensors")
     repo.write("m.safetensors", MODEL)
-    assert "git add --renormalize ." in problems(repo)
-    repo.git("add", "--renormalize", ".")
+    below = Repo(repo.path / "sub dir")
+    below.path.mkdir()
+    fix = "git add ../.gitattributes && git add --renormalize :/ && git commit"
+    assert f"m.safetensors\n  to mend: {fix}\n" in problems(below)
+    below.run("sh", "-c", f"{fix} -q -m converted")
     problems(repo, code=0)
+    assert repo.status() == ""
+    assert repo.blob("HEAD:m.safetensors").startswith(b"git-nn pointer 1\n")
 
 
 def test_pointers_without_a_rule_are_found(repo: Repo) -> None:
@@ -107,7 +112,11 @@ def test_pointers_without_a_rule_are_found(repo: Repo) -> None:
     fix = "git nn track '*.safetensors' && git add .gitattributes"
     found = f"pointers in Git without a rule: m.safetensors\n  to mend: {fix}\n"
     assert found in problems(repo)
-    repo.run("sh", "-c", fix)
+    below = Repo(repo.path / "sub")
+    below.path.mkdir()
+    fix = "git -C .. nn track '*.safetensors' && git -C .. add .gitattributes"
+    assert f"  to mend: {fix}\n" in problems(below)
+    below.run("sh", "-c", fix)
     problems(repo, code=0)
 
 
@@ -247,13 +256,28 @@ def test_doctor_and_env_change_nothing(repo: Repo) -> None:
     assert {p: p.stat().st_mtime_ns for p in repo.path.rglob("*")} == before
 
 
-def test_an_old_git_is_found(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def pretend(version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a git on PATH that says it is of another version."""
     real = shutil.which("git")
-    fake = tmp_path / "bin" / "git"
+    fake = folder / "bin" / "git"
     fake.parent.mkdir()
     fake.write_text(
-        f'#!/bin/sh\n[ "$1" = version ] && echo "git version 2.30.9" && exit\nexec {real} "$@"\n'
+        f'#!/bin/sh\n[ "$1" = version ] && echo "git version {version}" && exit\nexec {real} "$@"\n'
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_notes_follow_the_problems(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.git("config", "--unset", "diff.nn.textconv")
+    pretend("2.42.9", tmp_path, monkeypatch)
+    lines = repo.nn("doctor", code=1).text.splitlines()
+    assert [line.split(":")[0] for line in lines[::2]] == ["problem", "note"]
+    assert "Git 2.42.9" in lines[2]
+
+
+def test_an_old_git_is_found(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend("2.30.9", tmp_path, monkeypatch)
     assert "Git 2.30.9 is too old\n  to mend: install Git 2.31 or newer" in problems(repo)
