@@ -35,18 +35,30 @@ class Stranded:
 
 
 def find(repo: Repository, *, cached: bool) -> Stranded:
-    """All of the index; ``cached`` takes the rules from there, too, else from the work tree."""
+    """Those of the whole index, but for files that a sparse checkout leaves out.
+
+    ``cached`` takes the rules from the index, too, else they are those of the work tree.
+    """
     entries = [e for e in revisions.index(repo) if e.stage == 0 and e.mode.startswith("100")]
     filters = lookup(repo, [entry.path for entry in entries], ["filter"], cached=cached)
+    outside = _outside(repo)
     with open_reader(repo) as reader:
         found = {
             entry.path
             for entry in entries
-            if "filter" not in filters[entry.path] and _is_pointer(reader, entry.oid)
+            if "filter" not in filters[entry.path]
+            and entry.path not in outside
+            and _is_pointer(reader, entry.oid)
         }
     others = {_suffix(entry.path) for entry in entries if entry.path not in found}
     patterns = dict.fromkeys(_patterns(sorted(found), others))
     return Stranded(tuple(sorted(found)), tuple(patterns))
+
+
+def _outside(repo: Repository) -> set[bytes]:
+    """What a sparse checkout leaves out: a partial clone would fetch it to be looked at."""
+    listed = repo.git("ls-files", "-z", "-t", "--cached", "--full-name", cwd=repo.top)
+    return {line[2:] for line in listed.split(b"\0") if line.startswith(b"S ")}
 
 
 def _is_pointer(reader: Reader, oid: str) -> bool:

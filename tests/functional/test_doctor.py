@@ -247,6 +247,20 @@ def test_env_works_outside_of_a_repository(tmp_path: Path) -> None:
     assert "filter.nn.process: not set" in Repo(tmp_path).nn("env").text
 
 
+def test_doctor_fetches_nothing_in_a_partial_clone(repo: Repo, tmp_path: Path) -> None:
+    repo.write("sub/notes.txt", b"far away")
+    repo.commit()
+    repo.git("config", "uploadpack.allowFilter", "true")
+    url = repo.path.as_uri()
+    repo.git("clone", "-q", "--filter=blob:none", "--sparse", url, str(tmp_path / "clone"))
+    clone = Repo(tmp_path / "clone")
+    clone.nn("install", "--local")
+    missing = clone.git("rev-list", "--objects", "--missing=print", "HEAD").text
+    assert missing.count("?") == 1
+    problems(clone, code=0)
+    assert clone.git("rev-list", "--objects", "--missing=print", "HEAD").text == missing
+
+
 def test_doctor_and_env_change_nothing(repo: Repo) -> None:
     repo.write("m.safetensors", MODEL)
     repo.commit()
