@@ -222,8 +222,7 @@ def test_the_real_process_table_is_read(tmp_path: Path) -> None:
     """A shell that is called git stands for it; no git is started."""
     script = tmp_path / "ask.py"
     script.write_text(
-        "from git_nn.drivers.caller import calling_command\n"
-        "print(calling_command())\n"
+        "from git_nn.drivers.caller import calling_command\nprint(calling_command())\n"
     )
     ask = f"{shlex.quote(sys.executable)} {shlex.quote(str(script))}; :"
     outer = ["git", "-c", ask, "two words", "--flag"]
