@@ -8,28 +8,22 @@ Rules:
    double through single, which rounds twice).
 3. ml_dtypes is imported only for the types that numpy does not have.
 
-A sub-byte array has one element per byte, of the ml_dtypes type. How a container's own
-form of a payload becomes the packed array is specified in docs/spec-hdf5-form.md.
+A sub-byte array has one element per byte, of the ml_dtypes type.
 """
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Iterator
-from itertools import accumulate, pairwise, product
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from git_nn.objects.tensor import Shape, dtype_bits, nbytes
+from git_nn.objects.tensor import Shape, dtype_bits
 
 Array = NDArray[Any]
 
 BLOCK = 1 << 15  # elements widened to double at a time: they stay in the cache
-MAX_CHUNK = 1 << 32  # bytes of one HDF5 chunk; the file format has no larger ones
 
 _NUMPY = {
     "f64": "f8", "f32": "f4", "f16": "f2",
@@ -170,98 +164,3 @@ def element_bits(array: Array) -> Array:
     if flat.dtype.itemsize == 16:
         return flat.view(np.uint64).reshape(-1, 2)
     return flat.view(f"u{flat.dtype.itemsize}")
-
-
-_FORM = re.compile(r"h5\[([1-9][0-9]*(?:x[1-9][0-9]*)*)((?:;[a-z0-9]+)*)\]\Z")
-
-
-def decode_form(
-    form: str, dtype: str, shape: Shape, part_lengths: list[int], data: bytes
-) -> bytes | None:
-    """The packed C-order bytes of a payload that its container keeps in ``form``.
-
-    ``part_lengths`` are the lengths of the stored chunks in ``data``. None where the form
-    or a filter is not known, or the bytes are not what the form says: never a guess.
-    """
-    if not form:
-        return data if len(data) == nbytes(dtype, shape) else None
-    match = _FORM.match(form)
-    if match is None or dtype_bits(dtype) < 8 or sum(part_lengths) != len(data):
-        return None
-    chunk = tuple(int(dim) for dim in match[1].split("x"))
-    filters = match[2].split(";")[1:]
-    ends = list(accumulate(part_lengths, initial=0))
-    parts = [memoryview(data)[start:stop] for start, stop in pairwise(ends)]
-    return _join_chunks(chunk, filters, dtype, shape, parts)
-
-
-def _join_chunks(
-    chunk: Shape, filters: list[str], dtype: str, shape: Shape, parts: list[memoryview]
-) -> bytes | None:
-    size = nbytes(dtype, chunk)
-    counts = [-(-dim // step) for dim, step in zip(shape, chunk, strict=False)]
-    if len(chunk) != len(shape) or len(parts) != prod(counts) or size > MAX_CHUNK:
-        return None
-    kind = np.dtype(f"V{dtype_bits(dtype) // 8}")
-    joined = np.empty(shape, dtype=kind)
-    for place, part in zip(product(*map(range, counts)), parts, strict=True):
-        raw = _unfilter(bytes(part), filters, kind.itemsize, size)
-        if raw is None:
-            return None
-        origin = [at * step for at, step in zip(place, chunk, strict=True)]
-        room = tuple(slice(at, at + step) for at, step in zip(origin, chunk, strict=True))
-        kept = tuple(slice(dim - at) for dim, at in zip(shape, origin, strict=True))
-        joined[room] = np.frombuffer(raw, dtype=kind).reshape(chunk)[kept]
-    return joined.tobytes()
-
-
-def _unfilter(data: bytes, filters: list[str], width: int, size: int) -> bytes | None:
-    """Undo ``filters``, the last one first; None unless ``size`` bytes come out."""
-    result: bytes | None = data
-    for i in reversed(range(len(filters))):
-        if result is None:
-            return None
-        match filters[i]:
-            case "deflate":
-                result = _inflate(result, size + 4 * filters[:i].count("fletcher32"))
-            case "shuffle":
-                result = _unshuffle(result, width)
-            case "fletcher32":
-                result = _strip_fletcher32(result)
-            case _:
-                return None
-    return result if result is not None and len(result) == size else None
-
-
-def _inflate(data: bytes, limit: int) -> bytes | None:
-    stream = zlib.decompressobj()
-    try:
-        raw = stream.decompress(data, limit + 1)
-    except zlib.error:
-        return None
-    return raw if stream.eof and not stream.unused_data and len(raw) <= limit else None
-
-
-def _unshuffle(data: bytes, width: int) -> bytes:
-    whole = len(data) // width * width
-    planes = np.frombuffer(data, dtype=np.uint8, count=whole).reshape(width, -1)
-    return planes.T.tobytes() + data[whole:]
-
-
-def _strip_fletcher32(data: bytes) -> bytes | None:
-    """``data`` without its checksum; None where it does not hold (old files swap its bytes)."""
-    if len(data) < 4:
-        return None
-    raw, stored = data[:-4], data[-4:]
-    padded = np.frombuffer(raw + b"\0" * (len(raw) % 2), dtype=">u2")
-    first = second = 0
-    for start in range(0, len(padded), 1 << 16):  # sums of a block stay below 2**48
-        block = padded[start : start + (1 << 16)].astype(np.uint64)
-        weights = np.arange(len(block), 0, -1, dtype=np.uint64)
-        second = (second + first * len(block) + int((block * weights).sum())) % 65535
-        first = (first + int(block.sum())) % 65535
-    for order in ("<u2", ">u2"):
-        low, high = (int(word) for word in np.frombuffer(stored, dtype=order))
-        if (low % 65535, high % 65535) == (first, second):
-            return raw
-    return None

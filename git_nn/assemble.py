@@ -144,7 +144,7 @@ def _same_cuts(owner: Pointer, entry: Stored, sources: Iterable[Pointer], store:
     homes = [side for side in sources if side.stored.get(entry.name) == entry]
     if any(home.skeleton == owner.skeleton for home in homes):
         return True
-    from git_nn.arrays import decode_form
+    from git_nn.forms import decode_form
 
     parts = open_pointer(owner, store).part_lengths(entry.name)
     data = read_bytes(store, entry.oid)

@@ -1,8 +1,8 @@
 """clean: a file -> its pointer, with every payload and the skeleton in the store.
 
 Rules:
-1. The pointer is a function of the bytes and of the layout version that the path's
-   pointer already has; no clock, environment or tolerance.
+1. The pointer is a function of the bytes, but that a path keeps the pointer it has while
+   that stands for exactly these bytes; no clock, environment or tolerance.
 2. What a format says is checked here before anything depends on it: the layout by
    ``layout.check`` (in formats.table), its checksums by computing them.
 3. The batch is durable when ``clean`` returns, so Git never holds a pointer to nothing.
@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from zlib import crc32
 
 from git_nn.bases import bases
+from git_nn.errors import GitNNError
 from git_nn.formats import table
-from git_nn.formats.base import Source, pieces
+from git_nn.formats.base import Beside, Source, pieces
 from git_nn.formats.chunking import cuts
 from git_nn.objects import skeleton as skeletons
-from git_nn.objects.layout import Layout, Payload
+from git_nn.objects.layout import Chain, Checksum, Extent, Layout, Payload, View
 from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
 from git_nn.objects.skeleton import (
@@ -34,6 +36,7 @@ from git_nn.objects.skeleton import (
     Skeleton,
     chain_digits,
 )
+from git_nn.smudge import load_skeleton
 from git_nn.store.base import Batch, Store
 from git_nn.store.hashing import HashOnly
 
@@ -51,26 +54,78 @@ def clean(
     store: Store,
     previous: Pointer | None = None,
     likely: Pointer | None = None,
+    beside: Beside | None = None,
 ) -> Cleaned:
     """Store the content of ``source`` and return its pointer.
 
-    ``previous`` is the pointer that the path has in the index. Where it names another
-    layout than the newest and that layout gives the very same pointer for this content,
-    the content is unchanged and stays under it: upgrading git-nn changes no file.
-    Tensors are coded against those of ``likely``, without it of ``previous`` (see bases).
+    ``previous`` is the pointer that the path has in the index. Where the file would be split
+    in another way today and ``previous`` still stands for exactly this content, it stays:
+    upgrading git-nn changes no file. Tensors are coded against those of ``likely``, without
+    it of ``previous`` (see bases). ``beside`` is the folder of the file, if it has one.
     """
-    layout = table.detect(source)
-    if previous is not None and previous.layout != (layout.format, layout.version):
-        layout = _older(previous, source) or layout
+    layout = table.detect(source, beside)
+    if previous is not None and _split_by(previous) != _split(layout):
+        layout = _kept(layout, previous, source, store)
     with store.batch() as batch:
         pointer = _put(layout, source, batch, bases(layout.payloads, likely or previous))
     return Cleaned(pointer, layout.notes)
 
 
-def _older(previous: Pointer, source: Source) -> Layout | None:
-    """The layout that ``previous`` names, where it describes exactly this content."""
-    layout = table.build(*previous.layout, source)
-    return layout if layout is not None and point(layout, source) == previous else None
+def _split_by(pointer: Pointer) -> tuple[Any, ...]:
+    """What a pointer says about how its file is split, without the content."""
+    stored = {(e.name, e.dtype, e.shape, e.form) for e in pointer.stored.values()}
+    return pointer.layout, stored
+
+
+def _split(layout: Layout) -> tuple[Any, ...]:
+    stored = {(p.name, p.dtype, p.shape, p.form) for p in layout.payloads}
+    return (layout.format, layout.version), stored
+
+
+def _kept(proposed: Layout, previous: Pointer, source: Source, store: Store) -> Layout:
+    """The layout of ``previous`` where it stands for exactly this content, else ``proposed``.
+
+    Also where its format is described by another file and nothing tells better today: the
+    same file with other values.
+    """
+    if previous.format == "opaque":
+        layout = table.opaque(source)
+    else:
+        try:
+            layout = layout_of(previous, load_skeleton(previous, store))
+        except GitNNError:
+            return proposed
+    if layout.size != source.size:
+        return proposed
+    undescribed = previous.format in table.DESCRIBED and proposed.format == "opaque"
+    return layout if undescribed or point(layout, source) == previous else proposed
+
+
+def layout_of(pointer: Pointer, skeleton: Skeleton) -> Layout:
+    """How the file of ``pointer`` is split; its checksums are those that hold."""
+    extents: dict[str, list[tuple[int, Extent]]] = {name: [] for name in pointer.stored}
+    checksums: list[Checksum] = []
+    chains: list[Chain] = []
+    position = 0
+    for run in skeleton.runs:
+        match run:
+            case Part():
+                extents[run.payload].append((run.offset, Extent(position, run.length)))
+            case Crc32():
+                checksums.append(Checksum(position, run.start, run.stop))
+            case Crc32Chain():
+                chains.append(Chain(position, run.spans))
+        position += run.length
+    payloads = tuple(
+        Payload(e.name, e.dtype, e.shape, tuple(x for _, x in sorted(extents[e.name])), e.form)
+        for e in pointer.stored.values()
+    )
+    views = tuple(
+        View(e.name, e.dtype, e.shape, e.of, e.offset, e.strides)
+        for e in pointer.entries
+        if isinstance(e, Window)
+    )
+    return Layout(*pointer.layout, position, payloads, views, tuple(checksums), tuple(chains))
 
 
 def point(layout: Layout, source: Source) -> Pointer:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from git_nn.adopt import adopt, elsewhere, lacks
+from git_nn.beside import Folder
 from git_nn.clean import clean
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError, PointerError
 from git_nn.formats.base import FileSource
@@ -265,5 +266,5 @@ def _clean_again(repo: Repository, store: LocalStore, item: Tracked) -> bool:
     except OSError:
         return False
     with os.fdopen(fd, "rb"):
-        clean(FileSource.of(fd), store, item.pointer)
+        clean(FileSource.of(fd), store, item.pointer, beside=Folder(path))
     return True

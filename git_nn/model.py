@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from git_nn import clean, smudge
 from git_nn.errors import MissingObjectError
 from git_nn.formats import table
-from git_nn.formats.base import FileSource, Source, pieces
+from git_nn.formats.base import Beside, FileSource, Source, pieces
 from git_nn.objects.layout import Extent, Layout
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Window
@@ -62,7 +62,7 @@ class Model(ABC):
         data = self.payload(name)
         if not entry.form:
             return data
-        from git_nn.arrays import decode_form
+        from git_nn.forms import decode_form
 
         return decode_form(entry.form, entry.dtype, entry.shape, self.part_lengths(name), data)
 
@@ -161,7 +161,7 @@ def open_pointer(pointer: Pointer, store: Store) -> StoredModel:
     return StoredModel(pointer, store)
 
 
-def open_source(source: Source) -> FileModel:
+def open_source(source: Source, beside: Beside | None = None) -> FileModel:
     """Open a plain file: its content is hashed and nothing is stored."""
-    layout = table.detect(source)
+    layout = table.detect(source, beside)
     return FileModel(clean.point(layout, source), source, layout)

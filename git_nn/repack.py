@@ -17,7 +17,7 @@ from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import Repository
 from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer, Stored
-from git_nn.objects.tensor import dtype_bits
+from git_nn.objects.tensor import stored_width
 from git_nn.reach import find_needs
 from git_nn.store.base import SEGMENT
 from git_nn.store.local import LocalStore
@@ -53,7 +53,7 @@ def _of_version(store: LocalStore, pointer: Pointer, before: Pointer | None) -> 
 
 def _of_tensor(store: LocalStore, entry: Stored, old: Oid | None) -> Iterator[Job]:
     dtype = "u8" if entry.form else entry.dtype
-    size = max(dtype_bits(entry.dtype) // 8, 1)
+    size = stored_width(entry.dtype)
     columns = prod(entry.shape[1:]) if len(entry.shape) > 1 and not entry.form else 0
     segments, below = _segments(store, entry.oid), _segments(store, old)
     for number, oid in enumerate(segments):

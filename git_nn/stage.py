@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from git_nn import earlier
+from git_nn.beside import Folder
 from git_nn.clean import clean
 from git_nn.errors import GitError, GitNNError, LayoutError, UsageError
 from git_nn.formats.base import FileSource
@@ -205,7 +206,8 @@ def _clean(
         with _opened(root, candidate.path) as fd:
             found = _settled(fd)
             source = _Watched(FileSource.of(fd), progress)
-            cleaned = clean(source, store, candidate.before, likely)
+            folder = Folder(root / name)
+            cleaned = clean(source, store, candidate.before, likely, folder)
             if not is_same(os.fstat(fd), found):
                 raise changed
     except LayoutError as error:  # it became shorter

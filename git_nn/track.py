@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_nn.beside import Folder
 from git_nn.errors import UsageError
 from git_nn.formats import table
 from git_nn.formats.base import FileSource
@@ -231,7 +232,7 @@ def _is_weights(path: Path) -> bool:
             source = FileSource.of(file.fileno())
             if not source.size:
                 return False
-            if table.detect(source).format in table.FORMATS:
+            if table.detect(source, Folder(path)).format != "opaque":
                 return True
             return source.size >= LARGE and path.name.lower().endswith(table.suffixes())
     except OSError:

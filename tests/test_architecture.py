@@ -14,12 +14,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS = {
     0: {"errors", "objects"},
-    1: {"formats", "codec", "gitio", "arrays"},
+    1: {"formats", "codec", "gitio", "arrays", "forms"},
     2: {"store", "diff", "merge"},
     4: {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
-        "resolve", "stage", "du", "bases", "earlier", "remembered", "repack",
+        "resolve", "stage", "beside", "du", "bases", "earlier", "remembered", "repack",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli"},

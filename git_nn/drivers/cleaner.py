@@ -22,6 +22,7 @@ from functools import cached_property
 from itertools import chain
 
 from git_nn import earlier
+from git_nn.beside import Folder
 from git_nn.clean import Cleaned, clean
 from git_nn.drivers import mirror
 from git_nn.drivers.caller import Command
@@ -159,11 +160,11 @@ class Cleaner:
         return self.store.rely([pointer.skeleton, *blobs, *tensors])
 
     def _stored(self, path: bytes, source: Source, before: Pointer | None) -> Cleaned:
-        store: Store = HashOnly() if self._only_looking else self.store
+        store: Store = HashOnly(self.store) if self._only_looking else self.store
         likely = None
         if before is None and source.size >= _WORTH_A_BASE and not self._only_looking:
             likely = earlier.likely(self.objects, path, self._listed, self.cleaned)
-        return clean(source, store, before, likely)
+        return clean(source, store, before, likely, Folder(self.repo.top / os.fsdecode(path)))
 
 
 def _start_of(content: Iterator[bytes | bytearray], enough: int) -> bytearray:

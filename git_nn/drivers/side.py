@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_nn.beside import Folder
 from git_nn.errors import UsageError
-from git_nn.formats.base import BytesSource, FileSource, Source
+from git_nn.formats.base import Beside, BytesSource, FileSource, Source
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.objects import Reader
 from git_nn.gitio.repository import Repository
@@ -33,13 +34,13 @@ def opened_file(path: Path, store: Store | None) -> Iterator[Model]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     with file:
-        yield of_source(FileSource.of(file.fileno()), store)
+        yield of_source(FileSource.of(file.fileno()), store, Folder(path))
 
 
-def of_source(source: Source, store: Store | None) -> Model:
+def of_source(source: Source, store: Store | None, beside: Beside | None = None) -> Model:
     """Content: the weights that it is, or the version that it names as a pointer."""
     if not pointers.looks_like_pointer(source.read(0, min(source.size, _HEAD))):
-        return open_source(source)
+        return open_source(source, beside)
     if source.size > pointers.MAX_SIZE:
         raise UsageError("the file starts like a pointer but is too long to be one")
     return of_pointer(source.read(0, source.size), store)

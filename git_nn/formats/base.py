@@ -3,8 +3,9 @@
 A format module has these names; the table in formats/table.py lists the modules.
 
     NAME: str                  the word after ``layout`` in a pointer
-    VERSION: int               a version never changes its output; see docs/decisions
+    VERSION: int               goes up with every change of what ``layout`` says
     SUFFIXES: tuple[str, ...]  what 'git nn track --auto' looks for; never used to decide
+    ABOUT: str                 a few words for 'git nn formats': whose files these are
     def sniff(head: bytes) -> bool
         Whether content that starts with ``head`` (up to 64 KiB) may be this format.
     def layout(source: Source) -> Layout
@@ -12,7 +13,14 @@ A format module has these names; the table in formats/table.py lists the modules
         stored as opaque. Reads only through ``source``; executes and imports nothing
         that the file names; opens no other file.
 
-and may have
+A described format is one whose files do not say what is in them: another file beside
+them does. In place of ``sniff`` and ``layout`` it has
+
+    def descriptions(name: str) -> tuple[str, ...]
+        The names of the files that may describe a file called ``name``, best first.
+    def layout(source: Source, name: str, description: Source) -> Layout
+
+and either kind may have
 
     def structure(source: Source) -> dict[str, Any]
         What the file itself says about the model (configuration, metadata), as plain
@@ -92,6 +100,33 @@ class FileSource:
             offset += len(piece)
             length -= len(piece)
         return b"".join(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``size`` bytes of another source from ``start``: a file inside a file."""
+
+    whole: Source
+    start: int
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise LayoutError("read beyond the end of the file")
+        return self.whole.read(self.start + offset, length)
+
+
+class Beside(Protocol):
+    """The folder of the file, for described formats. A hint: what comes of it is checked."""
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without the folder."""
+        ...
+
+    def read(self, name: str) -> Source | None:
+        """The small file of that name in the same folder; None where there is none."""
+        ...
 
 
 def pieces(source: Source, offset: int, length: int) -> Iterator[bytes]:

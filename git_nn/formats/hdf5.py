@@ -5,7 +5,7 @@ process (hdf5_process, hdf5_worker), since the HDF5 library can be crashed by a 
 file. Only offsets and attributes are read there, never a dataset: a dataset may keep its
 data in any other file of this machine.
 
-Which dataset becomes a payload, and in which form: docs/spec-hdf5-form.md.
+Which dataset becomes a payload, and in which form: docs/spec-forms.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a chunked dataset is stored, as one word: docs/spec-hdf5-form.md."""
+"""How a chunked dataset is stored, as one word: docs/spec-forms.md."""
 
 from __future__ import annotations
 

@@ -8,16 +8,20 @@ one with a note that says why.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from git_nn.errors import LayoutError
 from git_nn.formats import opaque as _opaque
-from git_nn.formats.base import Source
+from git_nn.formats.base import Beside, Source
 from git_nn.objects.layout import Layout, check
 from git_nn.objects.pointer import MAX_SIZE
 from git_nn.objects.tensor import format_shape
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 SNIFFED = 64 * 1024
 
@@ -30,14 +34,40 @@ _MODULES = {
     "hdf5": "hdf5",
     "torch": "torch_zip",
 }
+# formats whose files are described by another file; asked last
+_DESCRIBED: dict[str, str] = {}
 FORMATS = tuple(_MODULES)
+DESCRIBED = tuple(_DESCRIBED)
+
+GROUP = "git_nn.formats"
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
+_RESERVED = frozenset({*FORMATS, *DESCRIBED, _opaque.NAME})
 
 
-def by_name(name: str) -> ModuleType:
-    """The module of a format; KeyError for a name that is in no table."""
+def by_name(name: str) -> Any:
+    """The module of a format, ours or installed; KeyError for a name that is in no table."""
     if name == _opaque.NAME:
         return _opaque
-    return import_module(f"git_nn.formats.{_MODULES[name]}")
+    ours = {**_MODULES, **_DESCRIBED}.get(name)
+    return import_module(f"git_nn.formats.{ours}") if ours else installed()[name].load()
+
+
+@cache
+def installed() -> dict[str, EntryPoint]:
+    """Formats of other packages, by name: entry points of the group ``git_nn.formats``.
+
+    A package that is installed may run code here; nothing in a repository names one.
+    """
+    from importlib.metadata import entry_points  # 30 ms, which few files cost
+
+    found = entry_points(group=GROUP)
+    return {e.name: e for e in found if _NAME.match(e.name) and e.name not in _RESERVED}
+
+
+def _asked() -> Iterator[str]:
+    """Formats that tell by content; those of other packages only where none of ours does."""
+    yield from FORMATS
+    yield from sorted(installed())
 
 
 def latest(name: str) -> int:
@@ -48,7 +78,7 @@ def latest(name: str) -> int:
 
 def suffixes() -> tuple[str, ...]:
     """File name endings of all formats, for proposals to a person only."""
-    return tuple(suffix for name in FORMATS for suffix in by_name(name).SUFFIXES)
+    return tuple(suffix for name in (*FORMATS, *DESCRIBED) for suffix in by_name(name).SUFFIXES)
 
 
 def opaque(source: Source, *notes: str) -> Layout:
@@ -56,33 +86,37 @@ def opaque(source: Source, *notes: str) -> Layout:
     return _opaque.layout(source, *notes)
 
 
-def detect(source: Source) -> Layout:
+def detect(source: Source, beside: Beside | None = None) -> Layout:
     """The layout of the first format that recognises ``source``, checked; else opaque.
 
     The notes of an opaque layout say which format looked right and why it was not.
     """
     head = source.read(0, min(source.size, SNIFFED))
-    notes = []
-    for name in FORMATS:
+    notes: list[str] = []
+    for name in _asked():
         try:
             module = by_name(name)
             if module.sniff(head):
-                return _checked(module, module.VERSION, source)
+                return _checked(module, module.layout(source), source)
         except Exception as error:  # noqa: BLE001 - a parser may raise anything; data comes first
             notes.append(f"looks like {name}, but {_reason(error)}")
-    return opaque(source, *notes)
+    return (beside and _described(source, beside, notes)) or opaque(source, *notes)
 
 
-def build(name: str, version: int, source: Source) -> Layout | None:
-    """The layout of exactly this format and version; None where it is unknown or fails.
-
-    A module whose VERSION has moved on keeps each older one as ``layout_<version>``, so
-    that an upgrade of the tool never shows a file as modified.
-    """
-    try:
-        return _checked(by_name(name), version, source)
-    except Exception:  # noqa: BLE001 - as in detect; the caller goes on with another layout
-        return None
+def _described(source: Source, beside: Beside, notes: list[str]) -> Layout | None:
+    """The layout that a file beside this one describes; what went wrong is added to ``notes``."""
+    for name in DESCRIBED:
+        module = by_name(name)
+        names = module.descriptions(beside.name)
+        for description in filter(None, map(beside.read, names)):
+            try:
+                layout = module.layout(source, beside.name, description)
+                return _checked(module, layout, source)
+            except Exception as error:  # noqa: BLE001 - as in detect
+                notes.append(f"looks like {name}, but {_reason(error)}")
+        if names and not notes:
+            notes.append(f"may be {name}, but no file beside it ({names[0]}) tells its tensors")
+    return None
 
 
 def has_structure(name: str) -> bool:
@@ -104,10 +138,9 @@ def structure(name: str, source: Source) -> dict[str, Any]:
     return found
 
 
-def _checked(module: ModuleType, version: int, source: Source) -> Layout:
-    function = module.layout if version == module.VERSION else getattr(module, f"layout_{version}")
-    layout: Layout = function(source)
-    if (layout.format, layout.version, layout.size) != (module.NAME, version, source.size):
+def _checked(module: Any, layout: Layout, source: Source) -> Layout:
+    is_of = (module.NAME, module.VERSION, source.size)
+    if (layout.format, layout.version, layout.size) != is_of:
         raise LayoutError("the parser described another file")
     check(layout)
     _check_pointer_size(layout)

@@ -29,7 +29,7 @@ MAX_FORM = 200
 CHAIN_LENGTH = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Extent:
     """A run of payload bytes: [offset, offset + length) of the file."""
 

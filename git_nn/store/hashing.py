@@ -1,8 +1,9 @@
-"""A store that keeps nothing: its batches only say what the oids would be."""
+"""A store that keeps nothing new: its batches only say what the oids would be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -10,17 +11,22 @@ from blake3 import blake3
 
 from git_nn.errors import MissingObjectError
 from git_nn.objects.oid import Oid
-from git_nn.store.base import Buffer
+from git_nn.store.base import Buffer, Store
 
 
+@dataclass(frozen=True, slots=True)
 class HashOnly:
-    """See store.base.Store; every object is missing."""
+    """See store.base.Store; what is read is what another store has, if there is one."""
 
-    def size(self, oid: Oid) -> int | None:  # noqa: ARG002
-        return None
+    beneath: Store | None = None
+
+    def size(self, oid: Oid) -> int | None:
+        return None if self.beneath is None else self.beneath.size(oid)
 
     def read(self, oid: Oid) -> Iterator[Buffer]:
-        raise MissingObjectError(oid.hex())
+        if self.beneath is None:
+            raise MissingObjectError(oid.hex())
+        return self.beneath.read(oid)
 
     def batch(self) -> HashBatch:
         return HashBatch()

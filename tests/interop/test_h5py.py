@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from git_nn.arrays import decode_form
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
+from git_nn.forms import decode_form
 from git_nn.objects import pointer as pointers
 from git_nn.objects.oid import oid_of
 from tests.support.git import Repo

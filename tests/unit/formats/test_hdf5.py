@@ -86,7 +86,7 @@ def chunked(file: h5py.File, **options: Any) -> None:
 
 
 def unchunked(payload: Payload, parts: list[bytes]) -> bytes:
-    """Straight from docs/spec-hdf5-form.md, for deflate, shuffle and fletcher32."""
+    """Straight from docs/spec-forms.md, for deflate, shuffle and fletcher32."""
     found = re.fullmatch(r"h5\[([0-9x]+)((?:;[a-z0-9]+)*)\]", payload.form)
     assert found, payload.form
     chunk = tuple(map(int, found[1].split("x")))

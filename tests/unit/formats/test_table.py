@@ -20,7 +20,7 @@ DATA = b"\x00fake" + bytes(95)
 def module(**names: Any) -> ModuleType:
     fake = ModuleType("fake")
     given = {
-        "NAME": "fake", "VERSION": 2, "SUFFIXES": (".fake",),
+        "NAME": "fake", "VERSION": 2, "SUFFIXES": (".fake",), "ABOUT": "of this test",
         "sniff": lambda head: head.startswith(b"\x00fake"),
         "layout": lambda source: Layout("fake", 2, source.size),
         **names,
@@ -28,6 +28,72 @@ def module(**names: Any) -> ModuleType:
     for name, value in given.items():
         setattr(fake, name, value)
     return fake
+
+
+class Folder:
+    """See formats.base.Beside."""
+
+    def __init__(self, name: str, **files: bytes) -> None:
+        self.name = name
+        self.files = files
+
+    def read(self, name: str) -> BytesSource | None:
+        return BytesSource(self.files[name]) if name in self.files else None
+
+
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A format of which every file ``w`` is told by the file ``d`` beside it."""
+
+    def layout(source: Source, name: str, description: Source) -> Layout:
+        length = int(description.read(0, description.size))
+        return Layout("told", 2, source.size, (payload(name, 0, length),))
+
+    fake = module(NAME="told", descriptions=lambda n: ("d",) if n == "w" else (), layout=layout)
+    monkeypatch.setitem(sys.modules, "git_nn.formats.told", fake)
+    monkeypatch.setitem(table._DESCRIBED, "told", "told")
+    monkeypatch.setattr(table, "DESCRIBED", ("told", *table.DESCRIBED))
+    return fake
+
+
+def test_a_file_beside_it_tells_what_a_described_file_holds(described: ModuleType) -> None:
+    source = BytesSource(b"abcdef")
+    layout = table.detect(source, Folder("w", d=b"4"))
+    assert layout == Layout("told", 2, 6, (payload("w"),))
+    for folder in (Folder("w"), Folder("w", d=b"7"), Folder("w", d=b"?")):
+        found = table.detect(source, folder)
+        assert found == Layout("opaque", 1, 6)
+        assert len(found.notes) == 1
+        assert "told" in found.notes[0]
+    for beside in (Folder("x", d=b"4"), None):
+        assert table.detect(source, beside).notes == ()
+
+
+class Plugin:
+    """An entry point; loading it a second time would be a second module."""
+
+    def __init__(self, name: str, loaded: Any) -> None:
+        self.name = name
+        self.load = lambda: loaded
+
+
+def test_a_format_of_another_package_is_asked_after_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = [
+        Plugin("fake", module()),
+        Plugin("safetensors", module()),  # no package takes a name of ours
+        Plugin("../evil", module()),
+        Plugin("broken", None),
+    ]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins)
+    table.installed.cache_clear()
+    try:
+        assert sorted(table.installed()) == ["broken", "fake"]
+        assert detected() == Layout("fake", 2, len(DATA))
+        assert table.by_name("safetensors").NAME == "safetensors"
+        assert table.has_structure("fake") is False
+        assert detected(b"something else").format == "opaque"
+    finally:
+        table.installed.cache_clear()
 
 
 @pytest.fixture
@@ -125,7 +191,6 @@ def test_whatever_a_parser_does_the_file_is_opaque_and_the_note_says_why(
     assert note.startswith("looks like fake, but ")
     assert note.isprintable()
     assert len(note) < 300
-    assert table.build("fake", 2, BytesSource(DATA)) is None
 
 
 def test_a_module_that_cannot_be_imported_is_no_obstacle(
@@ -136,29 +201,16 @@ def test_a_module_that_cannot_be_imported_is_no_obstacle(
     assert detected().format == "opaque"
 
 
-def test_an_older_layout_version_can_still_be_built(install: Any) -> None:
-    install(layout_1=lambda source: Layout("fake", 1, source.size))
-    source = BytesSource(DATA)
-    assert table.latest("fake") == 2
-    assert table.build("fake", 1, source) == Layout("fake", 1, len(DATA))
-    assert table.build("fake", 2, source) == Layout("fake", 2, len(DATA))
-    assert table.build("fake", 3, source) is None
-    assert table.build("fake", 0, source) is None
-
-
 def test_an_unknown_format_has_no_layout_and_no_structure() -> None:
     source = BytesSource(DATA)
-    assert table.build("nothing", 1, source) is None
-    assert table.build("../fake", 1, source) is None
     assert not table.has_structure("nothing")
     assert table.structure("nothing", source) == {}
     with pytest.raises(KeyError):
         table.by_name("nothing")
 
 
-def test_opaque_is_a_format_by_name_and_builds_any_file() -> None:
+def test_opaque_is_a_format_by_name_and_says_why() -> None:
     assert table.by_name("opaque") is opaque
-    assert table.build("opaque", 1, BytesSource(DATA)) == Layout("opaque", 1, len(DATA))
     assert table.opaque(BytesSource(DATA), "why").notes == ("why",)
 
 

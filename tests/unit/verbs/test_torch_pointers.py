@@ -76,7 +76,7 @@ def test_a_chain_may_be_covered_by_a_checksum_and_cover_ranges_of_any_order(
     layout = Layout(
         "opaque", 1, 28, checksums=(Checksum(24, 4, 24),), chains=(Chain(4, ((2, 4), (0, 4))),)
     )
-    monkeypatch.setattr(table, "detect", lambda source: layout)
+    monkeypatch.setattr(table, "detect", lambda source, beside: layout)
     store = MemoryStore()
     pointer = clean(BytesSource(data), store).pointer
     kinds = [type(run) for run in skeletons.decode(read_bytes(store, pointer.skeleton)).runs]
