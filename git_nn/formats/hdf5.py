@@ -24,6 +24,7 @@ from git_nn.objects.layout import Extent, Layout, Payload
 NAME = "hdf5"
 VERSION = 1
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+ABOUT = "Keras .h5 and .weights.h5, and any other HDF5"
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MEMORY = 2 * 1024**3

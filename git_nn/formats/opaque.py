@@ -8,6 +8,7 @@ from git_nn.objects.layout import Layout
 NAME = "opaque"
 VERSION = 1
 SUFFIXES: tuple[str, ...] = ()
+ABOUT = "any other file, in content-defined chunks"
 
 
 def sniff(head: bytes) -> bool:

@@ -70,6 +70,11 @@ def _asked() -> Iterator[str]:
     yield from sorted(installed())
 
 
+def names() -> tuple[str, ...]:
+    """All formats in the order of asking, opaque last."""
+    return (*_asked(), *DESCRIBED, _opaque.NAME)
+
+
 def latest(name: str) -> int:
     """The newest layout version of a format; KeyError for an unknown name."""
     version: int = by_name(name).VERSION

@@ -29,6 +29,7 @@ from git_nn.objects.tensor import contiguous_strides, dtype_bits, is_dtype, nbyt
 NAME = "torch"
 VERSION = 1
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+ABOUT = "torch.save since PyTorch 1.6, Lightning checkpoints, TorchScript"
 
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
 _SLACK = 64 * 1024 * 1024  # a view may be larger than its storage by this much (expanded tensors)
