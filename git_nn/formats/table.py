@@ -60,7 +60,10 @@ def installed() -> dict[str, EntryPoint]:
     """
     from importlib.metadata import entry_points  # 30 ms, which few files cost
 
-    found = entry_points(group=GROUP)
+    try:
+        found = entry_points(group=GROUP)
+    except Exception:  # noqa: BLE001 - any installed package may be broken; data comes first
+        return {}
     return {e.name: e for e in found if _NAME.match(e.name) and e.name not in _RESERVED}
 
 
