@@ -1,0 +1,111 @@
+"""The wire format of Protocol Buffers, read field by field without a schema.
+
+Strict: a field outside its message, an endless varint, a group, field number 0 or an unknown wire
+type is a LayoutError. Nothing here recurses; who follows nested messages bounds how deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from git_nn.errors import LayoutError
+from git_nn.formats.base import Source
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+_HEAD = 15  # bytes at most of a tag (32 bits) and the varint behind it (64 bits)
+_BLOCK = 64 * 1024
+
+
+class Field(NamedTuple):
+    """One field. ``value`` is the unsigned number, 0 for BYTES.
+
+    [start, stop) of the source is the content of BYTES (a nested message, a string, a packed
+    array), and the number itself for the others.
+    """
+
+    number: int
+    wire: int
+    value: int
+    start: int
+    stop: int
+
+
+class Buffered:
+    """A source that reads ahead, for the many small reads of a message; see formats.base.Source."""
+
+    __slots__ = ("_at", "_block", "_source", "size")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._at, self._block = 0, b""
+        self.size = source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        start = offset - self._at
+        if length < 0 or start < 0 or start + length > len(self._block):
+            if not 0 <= length < _BLOCK:
+                return self._source.read(offset, length)
+            ahead = max(length, min(_BLOCK, self.size - offset))
+            self._at, self._block, start = offset, self._source.read(offset, ahead), 0
+        return self._block[start : start + length]
+
+
+def fields(source: Source, start: int, stop: int) -> Iterator[Field]:
+    """The fields of the message in [start, stop), in order; LayoutError where it is broken."""
+    if not 0 <= start <= stop <= source.size:
+        raise LayoutError("a message leaves the file")
+    while start < stop:
+        found = _field(source, start, stop)
+        yield found
+        start = found.stop
+
+
+def _field(source: Source, start: int, stop: int) -> Field:
+    head = source.read(start, min(_HEAD, stop - start))
+    tag, used = _varint(head, 0)
+    number, wire = tag >> 3, tag & 7
+    if not 0 < number < 1 << 29:
+        raise LayoutError(f"field number {number} is none")
+    at, value = start + used, 0
+    if wire == VARINT:
+        value, end = _varint(head, used)
+        end += start
+    elif wire == BYTES:
+        length, used = _varint(head, used)
+        at, end = start + used, start + used + length
+    elif wire in (FIXED64, FIXED32):
+        end = at + (8 if wire == FIXED64 else 4)
+        value = int.from_bytes(head[used : end - start], "little")
+    else:
+        raise LayoutError(f"wire type {wire} is none")
+    if end > stop:
+        raise LayoutError("a field leaves its message")
+    return Field(number, wire, value, at, end)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint at ``at``, mod 2**64 as the library has it, and where it ends."""
+    value = shift = 0
+    for i in range(at, min(at + 10, len(data))):
+        byte = data[i]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFF_FFFF_FFFF_FFFF, i + 1
+        shift += 7
+    raise LayoutError("a varint does not end")
+
+
+def varints(source: Source, start: int, stop: int) -> Iterator[int]:
+    """The numbers of a packed field; LayoutError where the last one does not end."""
+    data = source.read(start, stop - start)
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
+def signed(value: int) -> int:
+    """A varint as int32 or int64 has it: two's complement of 64 bits."""
+    return value - (1 << 64) if value >> 63 else value
