@@ -33,6 +33,7 @@ _MODULES = {
     "safetensors": "safetensors",
     "hdf5": "hdf5",
     "torch": "torch_zip",
+    "gguf": "gguf",
 }
 # formats whose files are described by another file; asked last
 _DESCRIBED: dict[str, str] = {}

@@ -23,6 +23,7 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
+from tests.support import gguf_file
 from tests.support.models import safetensors_file
 from tests.support.torch_file import S, ordered, save, tensor
 
@@ -36,6 +37,7 @@ ODD = np.array([0x80000000, 0xFF800000, 0x7FC12345, 1], dtype="<u4").view("<f4")
 STEP = np.array(2**50 + 1, dtype="<i8")
 CHUNKED = np.arange(35, dtype="<f4").reshape(5, 7) ** 3
 BIG_ENDIAN = np.linspace(-1, 1, 5).astype(">f8")
+BLOCKS = bytes(range(1, 37))  # two blocks of q4_0
 NO_FORMAT = b"Nobody knows this format.\n" + bytes(range(256))
 
 
@@ -78,10 +80,21 @@ def _torch() -> bytes:
     return save({"epoch": 3, "model": ordered(weights)}, root="tiny")
 
 
+def _gguf() -> bytes:
+    tensors: dict[str, gguf_file.Spec] = {
+        "blk.10.w": ("f32", (3, 4), KERNEL.tobytes()),
+        "blk.2.w": ("bf16", (2, 3), HALF.tobytes()),
+        "blk.2.packed": ("q4_0", (2, 32), BLOCKS),
+    }
+    pairs = {"general.name": ("string", "golden"), "general.alignment": ("u32", 64)}
+    return gguf_file.write(tensors, pairs, alignment=64)
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
     "tiny.pt": _torch,
+    "tiny.gguf": _gguf,
     "tiny.bin": lambda: NO_FORMAT,
 }
 

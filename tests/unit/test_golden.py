@@ -26,6 +26,7 @@ from git_nn.objects import pointer as pointers
 from git_nn.store.memory import MemoryStore
 from tests.golden.regenerate import (
     BIG_ENDIAN,
+    BLOCKS,
     CHUNKED,
     FOLDER,
     HALF,
@@ -144,6 +145,11 @@ def expected(name: str) -> bytes:
                 "model.tied": ("f32 3x4", "view 0 4x1 of model.kernel"),
                 "model.turned": ("f32 4x3", "view 0 1x4 of model.kernel"),
                 "storage:2": ("f32 4", odd),
+            })  # fmt: skip
+        case "tiny.gguf":
+            return text(name, "gguf", {
+                "blk.2.packed": ("q4_0 2x32", [BLOCKS]), "blk.2.w": ("bf16 2x3", half),
+                "blk.10.w": ("f32 3x4", kernel),
             })  # fmt: skip
     return text(name, "opaque", {})
 

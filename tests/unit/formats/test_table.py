@@ -221,7 +221,7 @@ def test_a_structure_that_fails_is_empty(install: Any) -> None:
 
 
 def test_the_table_knows_its_formats() -> None:
-    assert table.FORMATS == ("safetensors", "hdf5", "torch")
+    assert table.FORMATS[:2] == ("safetensors", "hdf5")  # the commonest, told by their first bytes
     assert {".safetensors", ".h5", ".pt", ".pth", ".bin", ".ckpt"} <= set(table.suffixes())
     for name in table.FORMATS:
         assert name == table.by_name(name).NAME
