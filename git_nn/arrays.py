@@ -8,22 +8,25 @@ Rules:
    double through single, which rounds twice).
 3. ml_dtypes is imported only for the types that numpy does not have.
 
-A sub-byte array has one element per byte, of the ml_dtypes type.
+A sub-byte array has one element per byte, of the ml_dtypes type. Block types (those of GGUF)
+are no arrays: ``dequantise`` gives their values, and there is no way back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from git_nn.objects.tensor import Shape, dtype_bits
+from git_nn.objects.tensor import BLOCKS, Shape, dtype_bits, nbytes
 
 Array = NDArray[Any]
 
 BLOCK = 1 << 15  # elements widened to double at a time: they stay in the cache
+DECODED = 1 << 16  # elements of block types decoded at a time; whole blocks of every type
 
 _NUMPY = {
     "f64": "f8", "f32": "f4", "f16": "f2",
@@ -62,6 +65,35 @@ def as_array(data: bytes, dtype: str, shape: Shape) -> Array:
     codes = _unpack(np.frombuffer(data, dtype=np.uint8), bits)
     codes.flags.writeable = False
     return codes.view(kind).reshape(shape)
+
+
+def dequantise(data: bytes, dtype: str, shape: Shape) -> NDArray[np.float32] | None:
+    """The values of a tensor of a block type, in ``shape``; None for a type without a decoder.
+
+    ValueError where ``data`` is not of the size that dtype and shape tell.
+    """
+    from gguf.constants import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    if len(data) != nbytes(dtype, shape):
+        raise ValueError("the data and dtype x shape differ in size")
+    elements, size = BLOCKS[dtype]
+    kind = getattr(GGMLQuantizationType, dtype.upper(), None)  # an older library knows fewer
+    if kind is None:
+        return None
+    values = np.empty(prod(shape), dtype=np.float32)
+    packed = np.frombuffer(data, dtype=np.uint8)
+    step = DECODED // elements
+    for start in range(0, len(packed) // size, step):
+        some = packed[start * size : (start + step) * size].reshape(1, -1)
+        try:
+            with np.errstate(all="ignore"):
+                decoded = dequantize(some, kind)
+        except NotImplementedError:
+            return None
+        values[start * elements : (start + step) * elements] = decoded.reshape(-1)
+    values.flags.writeable = False
+    return values.reshape(shape)
 
 
 def to_bytes(array: Array, dtype: str) -> bytes:

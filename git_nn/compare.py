@@ -13,6 +13,7 @@ from git_nn.diff.result import ModelDiff, Readable, TensorDelta, shown_order
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError
 from git_nn.model import FileModel, StoredModel, open_pointer
 from git_nn.objects.pointer import Pointer
+from git_nn.objects.tensor import BLOCKS
 from git_nn.store.base import Store
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _delta(change: Change, old: Readable | None, new: Readable | None) -> Tensor
         return TensorDelta(change.kind, change, unread="too large to read here")
     if measured is None:
         return TensorDelta(change.kind, change, unread=_form(change))
-    same_bits = change.kind is Kind.CHANGED and not measured.changed
+    same_bits = change.kind is Kind.CHANGED and not measured.changed and not _in_blocks(change)
     return TensorDelta(Kind.RECODED if same_bits else change.kind, change, measured)
 
 
@@ -70,13 +71,22 @@ def _measure(change: Change, old: Readable, new: Readable) -> Numbers | None:
     before, after = old.array(change.old.name), new.array(change.new.name)
     if before is None or after is None:
         return None
+    # values cannot be rounded to a block type, so there they are compared as they are decoded
+    dtype = "f32" if change.new.dtype in BLOCKS else change.new.dtype
     by_kind = {Kind.RESHAPED: numbers.measure_flat, Kind.RESIZED: numbers.measure_common}
-    return by_kind.get(change.kind, numbers.measure)(before, after, change.new.dtype)
+    return by_kind.get(change.kind, numbers.measure)(before, after, dtype)
+
+
+def _in_blocks(change: Change) -> bool:
+    """Whether several codings of a tensor have the same values, so that values are not all."""
+    return change.new is not None and change.new.dtype in BLOCKS
 
 
 def _form(change: Change) -> str:
     """Why a tensor could not be decoded."""
     forms = {getattr(entry, "form", "") for entry in (change.old, change.new)} - {""}
+    if not forms:
+        forms = {entry.dtype for entry in (change.old, change.new) if entry} & BLOCKS.keys()
     return f"stored as {', '.join(sorted(forms))}, which git-nn does not decode"
 
 

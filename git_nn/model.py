@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from git_nn import clean, smudge
-from git_nn.errors import MissingObjectError
+from git_nn.errors import MissingObjectError, PointerError
 from git_nn.formats import table
 from git_nn.formats.base import Beside, FileSource, Source, pieces
 from git_nn.objects.layout import Extent, Layout
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Window
 from git_nn.objects.skeleton import Blob, Literal, Skeleton
-from git_nn.objects.tensor import dtype_bits, nbytes
+from git_nn.objects.tensor import BLOCKS, dtype_bits, nbytes
 from git_nn.smudge import FileSink
 from git_nn.store.base import Store, read_bytes
 
@@ -67,26 +67,38 @@ class Model(ABC):
         return decode_form(entry.form, entry.dtype, entry.shape, self.part_lengths(name), data)
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """The tensor as a numpy array of its shape; None where ``read`` gives None."""
-        from git_nn.arrays import as_array
+        """The tensor as a numpy array of its shape; None where it cannot be decoded.
+
+        Block types (those of GGUF) are decoded to single precision.
+        """
+        from git_nn.arrays import as_array, dequantise
 
         entry = self.pointer.by_name[name]
         data = self.read(name)
-        return None if data is None else as_array(data, entry.dtype, entry.shape)
+        if data is None:
+            return None
+        decode = dequantise if entry.dtype in BLOCKS else as_array
+        return decode(data, entry.dtype, entry.shape)
 
     def _gather(self, entry: Window) -> bytes:
         import numpy as np
         from numpy.lib.stride_tricks import as_strided
 
         data = self.payload(entry.of)
-        bits = dtype_bits(entry.dtype)
-        if bits % 8 or 0 in entry.shape:  # packed sub-byte types are only viewed as a whole
-            start = entry.offset * bits // 8
+        elements, size = BLOCKS.get(entry.dtype) or (8, dtype_bits(entry.dtype))
+        if entry.dtype in BLOCKS or size % 8 or 0 in entry.shape:  # viewed as a whole only
+            start = entry.offset * size // elements
             return data[start : start + nbytes(entry.dtype, entry.shape)]
-        size = bits // 8
-        flat = np.frombuffer(data, dtype=f"V{size}")[entry.offset :]
-        steps = [step * size for step in entry.strides]
-        return as_strided(flat, entry.shape, steps, writeable=False).tobytes()
+        size //= 8
+        flat = np.frombuffer(data[: len(data) // size * size], dtype=f"V{size}")
+        steps = zip(entry.shape, entry.strides, strict=True)
+        if entry.offset + sum((dim - 1) * step for dim, step in steps) >= len(flat):
+            raise PointerError(  # a pointer may be written by hand, and numpy would not look
+                f"tensor {escape(entry.name)} leaves the tensor that it is a view of",
+                hint="restore the file with 'git checkout'",
+            )
+        strides = [step * size for step in entry.strides]
+        return as_strided(flat[entry.offset :], entry.shape, strides, writeable=False).tobytes()
 
 
 @dataclass(frozen=True)

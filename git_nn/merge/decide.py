@@ -232,4 +232,7 @@ def covers(payload: Stored, view: Window) -> bool:
         return False
     steps = zip(view.shape, view.strides, strict=True)
     last = view.offset + sum((dim - 1) * step for dim, step in steps if dim)
-    return nbytes(view.dtype, (0 if 0 in view.shape else last + 1,)) <= payload.length
+    try:
+        return nbytes(view.dtype, (0 if 0 in view.shape else last + 1,)) <= payload.length
+    except ValueError:  # packed types are viewed in whole bytes, block types in whole blocks
+        return False
