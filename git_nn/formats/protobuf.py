@@ -35,19 +35,19 @@ class Field(NamedTuple):
 class Buffered:
     """A source that reads ahead, for the many small reads of a message; see formats.base.Source."""
 
-    __slots__ = ("_at", "_block", "_source", "size")
+    __slots__ = ("_ahead", "_at", "_block", "_source", "size")
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, ahead: int = _BLOCK) -> None:
+        self._source, self._ahead = source, ahead
         self._at, self._block = 0, b""
         self.size = source.size
 
     def read(self, offset: int, length: int) -> bytes:
         start = offset - self._at
         if length < 0 or start < 0 or start + length > len(self._block):
-            if not 0 <= length < _BLOCK:
+            if not 0 <= length < self._ahead:
                 return self._source.read(offset, length)
-            ahead = max(length, min(_BLOCK, self.size - offset))
+            ahead = max(length, min(self._ahead, self.size - offset))
             self._at, self._block, start = offset, self._source.read(offset, ahead), 0
         return self._block[start : start + length]
 

@@ -34,9 +34,11 @@ _MODULES = {
     "hdf5": "hdf5",
     "torch": "torch_zip",
     "gguf": "gguf",
+    "flax": "flax",
+    "onnx": "onnx",
 }
 # formats whose files are described by another file; asked last
-_DESCRIBED: dict[str, str] = {}
+_DESCRIBED: dict[str, str] = {"onnx-data": "onnx_data"}
 FORMATS = tuple(_MODULES)
 DESCRIBED = tuple(_DESCRIBED)
 

@@ -23,7 +23,7 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import gguf_file
+from tests.support import flax_file, gguf_file
 from tests.support.models import safetensors_file
 from tests.support.torch_file import S, ordered, save, tensor
 
@@ -90,11 +90,17 @@ def _gguf() -> bytes:
     return gguf_file.write(tensors, pairs, alignment=64)
 
 
+def _flax() -> bytes:
+    layers = {"layer_10": {"w": KERNEL}, "layer_2": {"w": HALF, "odd\tname": ODD}}
+    return flax_file.to_bytes({"epoch": 3, "params": layers, "step": STEP, "empty": KERNEL[:0]})
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
     "tiny.pt": _torch,
     "tiny.gguf": _gguf,
+    "tiny.msgpack": _flax,
     "tiny.bin": lambda: NO_FORMAT,
 }
 

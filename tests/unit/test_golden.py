@@ -151,6 +151,12 @@ def expected(name: str) -> bytes:
                 "blk.2.packed": ("q4_0 2x32", [BLOCKS]), "blk.2.w": ("bf16 2x3", half),
                 "blk.10.w": ("f32 3x4", kernel),
             })  # fmt: skip
+        case "tiny.msgpack":
+            return text(name, "flax", {
+                "empty": ("f32 0x4", [b""]), "params/layer_2/odd%09name": ("f32 4", odd),
+                "params/layer_2/w": ("bf16 2x3", half), "params/layer_10/w": ("f32 3x4", kernel),
+                "step": ("i64 scalar", step),
+            })  # fmt: skip
     return text(name, "opaque", {})
 
 
