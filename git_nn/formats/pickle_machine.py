@@ -7,8 +7,9 @@ Words: node, one value of the result. A global is a ``Global`` node, a call of a
 ``Call`` node; dicts and sets become nodes as well, since their keys may be nodes. A bytes
 or str literal of LONG bytes or more is a ``Span``: where it stands, not a copy.
 
-Limits (a LayoutError when one is exceeded): NODES values, KEPT bytes of literals. The
-memo is a dict, since a pickle of nine bytes can ask for a memo of a gigabyte.
+Limits (a LayoutError when one is exceeded): OPCODES opcodes, NODES values, KEPT bytes of
+literals, for all pickles that share a budget. The memo is a dict, since a pickle of nine
+bytes can ask for a memo of a gigabyte.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from git_nn.errors import LayoutError
 from git_nn.formats.base import Source
 
+OPCODES = 5_000_000
 NODES = 2_000_000
 KEPT = 64 * 1024 * 1024
 LONG = 4096
@@ -74,18 +76,35 @@ class Span:
     text: bool = False
 
 
+@dataclass(slots=True)
+class Budget:
+    """What is left to read; shared by the pickles of one file."""
+
+    opcodes: int = OPCODES
+    nodes: int = NODES
+    kept: int = KEPT
+
+
 class Machine:
     """The state of reading one pickle in [start, stop) of a source.
 
-    ``globals`` are those seen so far, ``called`` is whether any call was asked for,
-    ``stopped`` whether the pickle was read to its end, and ``end`` is the offset after what
-    was read: all of them also after a LayoutError.
+    ``globals`` and ``persistent`` (ids) are those seen so far, ``called`` is whether any call
+    was asked for, ``stopped`` whether the pickle was read to its end, and ``end`` is the
+    offset after what was read: all of them also after a LayoutError.
     """
 
-    def __init__(self, source: Source, start: int = 0, stop: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        start: int = 0,
+        stop: int | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         self.globals: list[Global] = []
+        self.persistent: list[PersistentId] = []
         self.called = False
         self.stopped = False
+        self.budget = budget or Budget()
         self._source = source
         self._stop = source.size if stop is None else stop
         self._base = start  # offset of the window in the source
@@ -94,8 +113,7 @@ class Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self._nodes = 0
-        self._kept = 0
+        self._frame = start  # offset after the last frame
 
     @property
     def end(self) -> int:
@@ -144,24 +162,39 @@ class Machine:
         if length < LONG:
             self._keep(length)
             return self.take(length)
+        return self.skip(length, text=text)
+
+    def skip(self, length: int, *, text: bool = False) -> Span:
+        """Where the next ``length`` bytes stand; they are not read."""
         span = Span(self.end, length, text)
         if length > self._stop - span.offset:
             raise BrokenPickleError("the pickle has a literal that leaves it")
-        self._window, self._base, self._at = b"", span.offset + length, 0
+        self._jump(span.offset + length)
         return span
 
     def text(self, length: int) -> str | Span:
         data = self.literal(length, text=True)
         return data if isinstance(data, Span) else data.decode("utf-8", "surrogatepass")
 
+    def old_text(self, length: int) -> str | Span:
+        """A str of Python 2: most often text, such as an attribute's name."""
+        data = self.literal(length)
+        return data if isinstance(data, Span) else data.decode("latin-1")
+
+    def frame(self, length: int) -> None:
+        self._frame = self.end + length
+
+    def _jump(self, offset: int) -> None:
+        self._window, self._base, self._at = b"", offset, 0
+
     def _keep(self, length: int) -> None:
-        self._kept += length
-        if self._kept > KEPT:
+        self.budget.kept -= length
+        if self.budget.kept < 0:
             raise LayoutError("the pickle has too many literals")
 
     def _count(self) -> None:
-        self._nodes += 1
-        if self._nodes > NODES:
+        self.budget.nodes -= 1
+        if self.budget.nodes < 0:
             raise LayoutError(f"the pickle has more than {NODES} values")
 
     # -- the stack
@@ -213,6 +246,11 @@ class Machine:
         found = Global(module, name)
         self.globals.append(found)
         return found
+
+    def persist(self, key: Any) -> None:
+        found = PersistentId(key)
+        self.persistent.append(found)
+        self.push(found)
 
     def call(self, function: Any, args: Any) -> None:
         self.called = True

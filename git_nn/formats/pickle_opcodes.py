@@ -1,8 +1,8 @@
 """What each pickle opcode does to the inert machine: protocols 0 to 5.
 
-Limit: OPCODES opcodes. Refused: extension codes and out-of-band buffers, which mean
-something outside of the pickle. Any pickle that CPython would read to its end and that
-keeps the limits is read the same way here.
+Refused: extension codes and out-of-band buffers, which mean something outside of the
+pickle. Any pickle that CPython would read to its end and that keeps the limits is read the
+same way here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from git_nn.errors import LayoutError
-from git_nn.formats.pickle_machine import (
-    LONG,
-    BrokenPickleError,
-    Dict,
-    Machine,
-    PersistentId,
-    Set,
-    Span,
-)
-
-OPCODES = 5_000_000
+from git_nn.formats.pickle_machine import LONG, OPCODES, BrokenPickleError, Dict, Machine, Set
 
 _STOP = ord(".")
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|[0-7]{1,3}|[abfnrtv\\'\"])")
@@ -36,11 +26,12 @@ def run(machine: Machine) -> Any:
     what only a real object could answer.
     """
     try:
-        for _ in range(OPCODES):
+        for done in range(machine.budget.opcodes):
             code = machine.opcode()
             if code == _STOP:
                 value = machine.pop()
                 machine.stopped = True
+                machine.budget.opcodes -= done + 1
                 return value
             _TABLE[code](machine)
     except KeyError as error:
@@ -80,11 +71,6 @@ def _unescape(match: re.Match[str]) -> str:
     if code[0] in "01234567":
         return chr(int(code, 8) & 0xFF)
     return dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)).get(code, code)
-
-
-def _latin(data: bytes | Span) -> str | Span:
-    """A Python 2 str: most often text, such as an attribute's name."""
-    return data if isinstance(data, Span) else data.decode("latin-1")
 
 
 def _dict(flat: list[Any]) -> Dict:
@@ -139,7 +125,7 @@ def _add_items(machine: Machine) -> None:
 
 _TABLE: dict[int, Callable[[Machine], object]] = {
     0x80: lambda m: m.take(1),  # PROTO
-    0x95: lambda m: m.take(8),  # FRAME
+    0x95: lambda m: m.frame(m.number(8)),  # FRAME
     # stack and memo
     ord("("): Machine.mark,
     ord("0"): Machine.discard,
@@ -167,8 +153,8 @@ _TABLE: dict[int, Callable[[Machine], object]] = {
     ord("G"): lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
     # bytes and text
     ord("S"): lambda m: m.push(_quoted(m.line())),
-    ord("T"): lambda m: m.push(_latin(m.literal(m.number(4)))),
-    ord("U"): lambda m: m.push(_latin(m.literal(m.number(1)))),
+    ord("T"): lambda m: m.push(m.old_text(m.number(4))),
+    ord("U"): lambda m: m.push(m.old_text(m.number(1))),
     ord("B"): lambda m: m.push(m.literal(m.number(4))),
     ord("C"): lambda m: m.push(m.literal(m.number(1))),
     0x8E: lambda m: m.push(m.literal(m.number(8))),  # BINBYTES8
@@ -202,9 +188,9 @@ _TABLE: dict[int, Callable[[Machine], object]] = {
     ord("R"): _reduce,
     0x81: _reduce,  # NEWOBJ
     0x92: _new_object_ex,
-    ord("b"): Machine.build,
-    ord("P"): lambda m: m.push(PersistentId(m.line().decode())),
-    ord("Q"): lambda m: m.push(PersistentId(m.pop())),
+    ord("b"): lambda m: m.build(),
+    ord("P"): lambda m: m.persist(m.line().decode()),
+    ord("Q"): lambda m: m.persist(m.pop()),
     # values from outside
     0x82: Machine.refuse,  # EXT1
     0x83: Machine.refuse,

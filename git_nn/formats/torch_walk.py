@@ -1,34 +1,21 @@
-"""The tensors of a torch checkpoint, found by walking the inert nodes of its pickle.
-
-A name is the path of keys and attributes, joined by dots, as ``state_dict`` writes it:
-the ``_modules``, ``_parameters`` and ``_buffers`` of a pickled module are left out. The
-walk meets each container once, so cycles and shared parts cost nothing, but meets a tensor
-as often as it is named. Paths deeper than DEPTH or longer than a name may be are not
-followed; what stands there has no name and is kept by its storage alone.
-"""
+"""The tensors of a torch checkpoint among the inert nodes of its pickle, as windows on storages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import count
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from git_nn.errors import LayoutError
-from git_nn.formats.pickle_machine import Call, Dict, Global, PersistentId, Set, Span
-from git_nn.objects.layout import MAX_TENSORS
-from git_nn.objects.names import is_canonical
+from git_nn.formats.pickle_machine import Call, Dict, Global, PersistentId
+from git_nn.formats.pickle_walk import named
 from git_nn.objects.tensor import check_shape, contiguous_strides
 
-DEPTH = 200
-ROOT = "tensor"  # the name of a tensor that is the whole checkpoint
-
-_MAX_NAMES = 32 * 1024 * 1024  # bytes of all names; they all end up in one pointer
-_INNER = frozenset({"_modules", "_parameters", "_buffers"})
 _WRAPPERS = frozenset({"_rebuild_parameter", "_rebuild_parameter_with_state"})
 _TENSORS = frozenset(
     {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"}
 )
+_METADATA = {"_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7}  # the place of this argument
 
 # storage class or dtype, as torch names it -> ours
 STORAGES = {
@@ -48,22 +35,18 @@ DTYPES = {
 }  # fmt: skip
 
 
-_CONTAINERS = (list, tuple, Dict, Set, Call)
-_INERT = (Call, PersistentId)
-_Child = tuple[str | None, Any]
-_END: Any = (None, object())
-
-
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A persistent id: the bytes of the member ``key``, as ``count`` elements.
+    """A persistent id: the storage ``key`` of the file, as ``count`` elements.
 
-    ``dtype`` is empty where the elements are of a kind that has no name here.
+    ``dtype`` is empty where the elements are of a kind that has no name here. ``start`` is
+    where in it the storage begins, in elements: files of before 1.6 may share one so.
     """
 
     key: str
     dtype: str
     count: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,58 +60,56 @@ class Reference:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    def called(self, name: str | None) -> Reference:
+        return Reference(name, self.storage, self.dtype, self.offset, self.shape, self.strides)
 
-def references(root: Any) -> list[Reference]:
+
+FindStorage = Callable[[Any], Storage | None]
+
+
+def references(root: Any, storage_of: FindStorage) -> list[Reference]:
     """Every tensor that is reachable, in the order in which the pickle has them."""
-    found: list[Reference] = []
-    taken: dict[str, int] = {}
-    total = 0
-    for path, reference in _walk(root):
-        name = None if path is None else _unique(path or ROOT, taken)
-        total += len(name or "")
-        if len(found) >= MAX_TENSORS or total > _MAX_NAMES:
-            raise LayoutError("the checkpoint has too many tensors or too long names")
-        found.append(replace(reference, name=name))
-    return found
+    return [r.called(name) for name, r in named(root, partial(read, storage_of=storage_of))]
 
 
-def _unique(name: str, taken: dict[str, int]) -> str:
-    """``name``, or ``name~2``, ``name~3`` ... where several tensors have the same path."""
-    unique = name
-    while unique in taken:
-        taken[name] += 1
-        unique = f"{name}~{taken[name]}"
-    taken[unique] = 1
-    return unique
+def read(
+    node: Any, storage_of: FindStorage
+) -> tuple[Reference | None, Any, tuple[Any, ...] | None]:
+    """What tensor a node is, for ``pickle_walk``; ``storage_of`` knows where storages are."""
+    if isinstance(node, PersistentId):
+        storage = storage_of(node)
+        return None if storage is None else _whole(storage), None, None
+    if not isinstance(node, Call):
+        return None, None, None
+    node = _unwrap(node)
+    rebuilt = _rebuilt(node)
+    if rebuilt is None:
+        return None, node, None
+    function, args, rest = rebuilt
+    storage = storage_of(args[0])
+    if storage is None:
+        return None, node, rest
+    return _window(storage, function, args), node, rest
 
 
-def _walk(root: Any) -> Iterator[tuple[str | None, Reference]]:
-    """Tensors with their paths, depth first; each container is entered once."""
-    seen: set[int] = set()
-    keys: list[str | None] = [""]
-    stack: list[Iterator[_Child]] = [iter([("", root)])]
-    while stack:
-        key, child = next(stack[-1], _END)
-        if child is _END[1]:
-            stack.pop()
-            keys.pop()
-            continue
-        node = _unwrap(child) if isinstance(child, Call) else child
-        reference = _reference(node) if isinstance(node, _INERT) else None
-        if reference is not None:
-            yield _path([*keys, key]), reference
-        if isinstance(node, _CONTAINERS) and id(node) not in seen and len(stack) < DEPTH:
-            seen.add(id(node))
-            keys.append(key)
-            stack.append(_children(node))
-
-
-def _path(keys: list[str | None]) -> str | None:
-    """None where the path is too long or no text, which no name may be."""
-    if None in keys:
+def storage_of(node: Any) -> Storage | None:
+    """The storage that a persistent id is; None for any other node."""
+    match node:
+        case PersistentId(("storage", Global(_, kind), str(key), _, int(count), *rest)):
+            pass
+        case _:
+            return None
+    start = 0
+    match rest:
+        case [(_, int(start), int(count)), *_]:  # a window on the storage of that key
+            pass
+    if count < 0 or start < 0:
         return None
-    path = ".".join(key for key in keys if key)
-    return path if is_canonical(path) else None
+    return Storage(key, STORAGES.get(kind, ""), count, start)
+
+
+def _whole(storage: Storage) -> Reference:
+    return Reference(None, storage, storage.dtype, storage.start, (storage.count,), (1,))
 
 
 def _unwrap(node: Call) -> Any:
@@ -141,67 +122,6 @@ def _unwrap(node: Call) -> Any:
     ):
         return node.args[0]
     return node
-
-
-def _children(node: Any) -> Iterator[_Child]:
-    match node:
-        case Dict():
-            return _pairs(node.items)
-        case Set():
-            return _numbered(node.elements)
-        case Call():
-            return _call_children(node)
-    return _numbered(node)
-
-
-def _call_children(call: Call) -> Iterator[_Child]:
-    """What was given to the call and to its result; attributes as a module names them."""
-    rebuilt = _rebuilt(call)
-    args = call.args if isinstance(call.args, tuple) else ()
-    yield from _numbered(rebuilt[2] if rebuilt else args)
-    yield from _pairs(call.items or ())
-    yield from _numbered(call.elements or ())
-    states = call.state if isinstance(call.state, tuple) else (call.state,)
-    for state in states:  # a tuple is the attributes and the slots
-        if isinstance(state, Dict):
-            for key, value in _pairs(state.items):
-                yield ("" if key in _INNER else key), value
-        else:
-            yield "state", state
-
-
-def _numbered(nodes: Iterable[Any]) -> Iterator[_Child]:
-    return zip(map(str, count()), nodes, strict=False)
-
-
-def _pairs(items: Iterable[tuple[Any, Any]]) -> Iterator[_Child]:
-    for i, (key, value) in enumerate(items):
-        match key:
-            case str():
-                yield key, value
-            case int() | float() | None:
-                yield str(key), value
-            case Span():
-                yield None, value
-            case _:
-                yield str(i), value
-
-
-def _reference(node: Any) -> Reference | None:
-    """The tensor that ``node`` is, when it is one and its numbers make sense."""
-    if isinstance(node, PersistentId):
-        storage = _storage(node)
-        if storage is None:
-            return None
-        return Reference(None, storage, storage.dtype, 0, (storage.count,), (1,))
-    found = _rebuilt(node)
-    if found is None:
-        return None
-    function, args, _ = found
-    storage = _storage(args[0])
-    if storage is None:
-        return None
-    return _window(storage, args, typed=function != "_rebuild_tensor_v3")
 
 
 def _rebuilt(node: Any) -> tuple[str, tuple[Any, ...], tuple[Any, ...]] | None:
@@ -218,7 +138,7 @@ def _rebuilt(node: Any) -> tuple[str, tuple[Any, ...], tuple[Any, ...]] | None:
     return None
 
 
-def _window(storage: Storage, args: tuple[Any, ...], *, typed: bool) -> Reference | None:
+def _window(storage: Storage, function: str, args: tuple[Any, ...]) -> Reference | None:
     offset, shape, strides = args[1:4]
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         return None
@@ -231,8 +151,24 @@ def _window(storage: Storage, args: tuple[Any, ...], *, typed: bool) -> Referenc
         check_shape(strides)
     except ValueError:
         return None
-    dtype = storage.dtype if typed else _dtype(args[6]) if len(args) > 6 else ""
-    return Reference(None, storage, dtype, offset, shape, _plain_strides(shape, strides))
+    dtype = storage.dtype
+    if function == "_rebuild_tensor_v3":
+        dtype = _dtype(args[6]) if len(args) > 6 else ""
+    if _is_lazy(args[_METADATA.get(function, len(args)) :]):
+        dtype = ""
+    strides = _plain_strides(shape, strides)
+    return Reference(None, storage, dtype, storage.start + offset, shape, strides)
+
+
+def _is_lazy(metadata: tuple[Any, ...]) -> bool:
+    """Whether the values are to be conjugated or negated on reading."""
+    return any(
+        key in {"conj", "neg"} and value is not False
+        for node in metadata
+        if isinstance(node, Dict)
+        for key, value in node.items
+        if isinstance(key, str)
+    )
 
 
 def _plain_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -247,10 +183,3 @@ def _plain_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[in
 
 def _dtype(node: Any) -> str:
     return DTYPES.get(node.name, "") if isinstance(node, Global) and node.module == "torch" else ""
-
-
-def _storage(node: Any) -> Storage | None:
-    match node:
-        case PersistentId(("storage", Global(_, kind), str(key), _, int(count), *_)) if count >= 0:
-            return Storage(key, STORAGES.get(kind, ""), count)
-    return None

@@ -1,9 +1,7 @@
 """torch: the zip file that torch.save writes since PyTorch 1.6; read without torch.
 
 ``ROOT/data.pkl`` is a pickle, which is interpreted and never run; ``ROOT/data/KEY`` are
-the storages, one payload each. A storage that a tensor fills in C order is a payload of that
-tensor's name, dtype and shape; every other tensor on it is a view. A storage that is seen
-only in parts or transposed is called ``storage:KEY``. What cannot be placed stays literal.
+the storages. torch_place.py says which payloads and views they become.
 The CRC-32s of the storages follow from the payloads, so they are checksums; so is the part of
 the serialization id that combines them, a chain. Two saves that differ only in the values of
 tensors have the same literal bytes.
@@ -11,7 +9,6 @@ tensors have the same literal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +16,12 @@ from git_nn.errors import LayoutError
 from git_nn.formats.base import Source
 from git_nn.formats.pickle_machine import Machine
 from git_nn.formats.pickle_opcodes import run
-from git_nn.formats.torch_plain import plain
-from git_nn.formats.torch_walk import Reference, references
+from git_nn.formats.pickle_plain import plain
+from git_nn.formats.torch_place import place
+from git_nn.formats.torch_walk import Reference, references, storage_of
 from git_nn.formats.zip_directory import STORED, Member, read_members
 from git_nn.objects.layout import CHAIN_LENGTH, Chain, Checksum, Extent, Layout, Payload, View
-from git_nn.objects.names import natural_key
-from git_nn.objects.tensor import contiguous_strides, dtype_bits, is_dtype, nbytes
+from git_nn.objects.tensor import dtype_bits, is_dtype
 
 NAME = "torch"
 VERSION = 1
@@ -32,7 +29,6 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 ABOUT = "torch.save since PyTorch 1.6, Lightning checkpoints, TorchScript"
 
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
-_SLACK = 64 * 1024 * 1024  # a view may be larger than its storage by this much (expanded tensors)
 
 
 def sniff(head: bytes) -> bool:
@@ -55,21 +51,26 @@ def layout(source: Source) -> Layout:
         if f"{root}{pickle}" not in members:
             continue
         named = _references(_value(source, members[f"{root}{pickle}"]), pickle, big=big)
-        taken |= {reference.name for reference in named if reference.name is not None}
-        for key, found in _by_storage(named).items():
-            member = members.get(f"{root}{folder}{key}")
-            if member is None or member.method != STORED or member.size != member.stored_size:
-                continue
-            payload, seen = _place(member, found, _free(f"storage:{key}", taken))
-            payloads.append(payload)
-            views += seen
-            if member.size:
-                slots = member.crc_slots
-                checksums += (Checksum(slot, member.start, member.stop) for slot in slots)
+        stored = {
+            reference.storage.key: members.get(f"{root}{folder}{reference.storage.key}")
+            for reference in named
+        }
+        used = {key: member for key, member in stored.items() if member and _is_plain(member)}
+        places = {key: Extent(member.start, member.size) for key, member in used.items()}
+        placed = place(named, places, taken)
+        payloads += placed.payloads
+        views += placed.views
+        for member in used.values():
+            slots = member.crc_slots if member.size else ()
+            checksums += (Checksum(slot, member.start, member.stop) for slot in slots)
     chains, of_id = _serialization_id(members, root)
     return Layout(
         NAME, VERSION, source.size, tuple(payloads), tuple(views), (*checksums, *of_id), chains
     )
+
+
+def _is_plain(member: Member) -> bool:
+    return member.method == STORED and member.size == member.stored_size
 
 
 def _serialization_id(
@@ -120,7 +121,7 @@ def _value(source: Source, member: Member) -> Any:
 
 def _references(value: Any, pickle: str, *, big: bool) -> list[Reference]:
     """The tensors of one pickle; those of TorchScript's constants have that as a prefix."""
-    found = references(value)
+    found = references(value, storage_of)
     if pickle == "constants.pkl":
         found = [replace(r, name=None if r.name is None else f"constants.{r.name}") for r in found]
     if big:
@@ -136,62 +137,3 @@ def _big(dtype: str) -> str:
     if not dtype or dtype_bits(dtype) == 8:
         return dtype
     return f"{dtype}be" if is_dtype(f"{dtype}be") else ""
-
-
-def _by_storage(found: list[Reference]) -> dict[str, list[Reference]]:
-    groups: dict[str, list[Reference]] = {}
-    for reference in found:
-        groups.setdefault(reference.storage.key, []).append(reference)
-    return groups
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "~"
-    taken.add(name)
-    return name
-
-
-def _place(member: Member, found: list[Reference], spare: str) -> tuple[Payload, list[View]]:
-    """The payload of a storage, and its other tensors as views; ``spare`` is its own name."""
-    extents = (Extent(member.start, member.size),) if member.size else ()
-    usable = [reference for reference in found if _fits(reference, member.size)]
-    whole = [reference for reference in usable if _fills(reference, member.size)]
-    if whole:
-        owner = min(whole, key=lambda reference: natural_key(reference.name or ""))
-        payload = Payload(owner.name or "", owner.dtype, owner.shape, extents)
-        usable.remove(owner)
-    else:
-        dtype = found[0].storage.dtype or "u8"
-        if member.size % (dtype_bits(dtype) // 8):
-            dtype = "u8"
-        shape = (member.size // (dtype_bits(dtype) // 8),)
-        payload = Payload(spare, dtype, shape, extents)
-    return payload, list(_views(usable, payload.name))
-
-
-def _views(found: list[Reference], payload: str) -> Iterator[View]:
-    for r in found:
-        yield View(r.name or "", r.dtype, r.shape, payload, r.offset, r.strides)
-
-
-def _fits(reference: Reference, size: int) -> bool:
-    """Whether the tensor has a name and a dtype and stays inside its storage."""
-    if reference.name is None or not reference.dtype:
-        return False
-    if nbytes(reference.dtype, reference.shape) > size + _SLACK:
-        return False
-    if 0 in reference.shape:
-        return True
-    steps = zip(reference.shape, reference.strides, strict=True)
-    last = reference.offset + sum((dim - 1) * step for dim, step in steps)
-    return nbytes(reference.dtype, (last + 1,)) <= size
-
-
-def _fills(reference: Reference, size: int) -> bool:
-    """Whether the tensor is the whole storage in C order."""
-    return (
-        reference.offset == 0
-        and reference.strides == contiguous_strides(reference.shape)
-        and nbytes(reference.dtype, reference.shape) == size
-    )
