@@ -5,15 +5,19 @@ The pointers say which tensors differ; only those are read, one pair at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from git_nn.diff import structure
-from git_nn.diff.changes import Change, Kind, classify
+from git_nn.diff.changes import Change, Kind, classify, content
 from git_nn.diff.result import ModelDiff, Readable, TensorDelta, shown_order
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError
+from git_nn.measured import Key, Measured, key_id
 from git_nn.model import FileModel, StoredModel, open_pointer
 from git_nn.objects.pointer import Pointer
-from git_nn.objects.tensor import BLOCKS
+from git_nn.objects.tensor import BLOCKS, nbytes
 from git_nn.store.base import Store
 
 if TYPE_CHECKING:
@@ -21,8 +25,28 @@ if TYPE_CHECKING:
 
 NOT_HERE = "values are not here"
 
+_THREADS = 2  # pairs of tensors measured at once; each takes a few megabytes
 
-def compare(old: Readable | None, new: Readable | None, *, numbers: bool = True) -> ModelDiff:
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How tensors are read for their numbers.
+
+    ``cache`` keeps what was measured; ``advance`` is told of each pair of tensors how many bytes
+    it has, when it is done.
+    """
+
+    cache: Measured | None = None
+    advance: Callable[[int], None] | None = None
+
+
+def compare(
+    old: Readable | None,
+    new: Readable | None,
+    *,
+    numbers: bool = True,
+    reading: Reading | None = None,
+) -> ModelDiff:
     """What differs between two versions; None is a version without the file.
 
     ``numbers=False`` reads no tensor at all. An object that is missing or damaged never
@@ -30,10 +54,10 @@ def compare(old: Readable | None, new: Readable | None, *, numbers: bool = True)
     """
     before, after = old.pointer if old else None, new.pointer if new else None
     found = classify(before, after)
-    deltas = [
-        _delta(change, old, new) if numbers else TensorDelta(change.kind, change)
-        for change in found.changes
-    ]
+    if numbers and old is not None and new is not None:
+        deltas = _deltas(found.changes, old, new, reading or Reading())
+    else:
+        deltas = [TensorDelta(change.kind, change) for change in found.changes]
     notes = [note for note in (_opaque("old", old), _opaque("new", new)) if note]
     lines = _structure(old, new, notes)
     return ModelDiff(before, after, shown_order(deltas), found.same, lines, tuple(notes))
@@ -47,20 +71,77 @@ def compare_pointers(
     return compare(*opened, numbers=numbers)
 
 
-def _delta(change: Change, old: Readable | None, new: Readable | None) -> TensorDelta:
-    if not change.measurable or old is None or new is None:
-        return TensorDelta(change.kind, change)
+def _deltas(
+    changes: Sequence[Change], old: Readable, new: Readable, reading: Reading
+) -> list[TensorDelta]:
+    """Each change with its numbers: those in the cache, and the others measured side by side."""
+    keys = [_key(change, old, new) if change.measurable else None for change in changes]
+    known = _recalled(keys, reading.cache)
+
+    def delta(i: int) -> TensorDelta:
+        change, key = changes[i], keys[i]
+        if not change.measurable:
+            return TensorDelta(change.kind, change)
+        numbers = None if key is None else known.get(key_id(key))
+        return _named(change, numbers) if numbers is not None else _measured(change, old, new)
+
+    deltas = []
+    with ThreadPoolExecutor(_THREADS, "git-nn-measure") as pool:
+        for change, found in zip(changes, pool.map(delta, range(len(changes))), strict=True):
+            deltas.append(found)
+            if reading.advance is not None and change.measurable and change.new is not None:
+                reading.advance(nbytes(change.new.dtype, change.new.shape))
+    if reading.cache is not None:
+        made = zip(keys, deltas, strict=True)
+        reading.cache.remember(
+            {
+                key_id(key): one.numbers
+                for key, one in made
+                if key is not None and one.numbers is not None and key_id(key) not in known
+            }
+        )
+    return deltas
+
+
+def _recalled(keys: Sequence[Key | None], cache: Measured | None) -> dict[bytes, Numbers]:
+    wanted = [key for key in keys if key is not None]
+    if cache is None or not wanted:
+        return {}
+    found = zip(wanted, cache.recall(wanted), strict=True)
+    return {key_id(key): numbers for key, numbers in found if numbers is not None}
+
+
+def _key(change: Change, old: Readable, new: Readable) -> Key | None:
+    """What the numbers of a change depend on; None for forms, which need more than the bytes."""
+    assert change.old is not None
+    assert change.new is not None
+    sides = content(old.pointer, change.old), content(new.pointer, change.new)
+    if any(side.form for side in sides):
+        return None
+    windows = ([*(side.window or ())] for side in sides)
+    return [
+        str(change.kind),
+        *([side.oid, side.dtype, list(side.shape)] for side in sides),
+        *([w[0], list(w[1])] if w else [] for w in windows),
+    ]
+
+
+def _measured(change: Change, old: Readable, new: Readable) -> TensorDelta:
     try:
-        measured = _measure(change, old, new)
+        numbers = _measure(change, old, new)
     except (MissingObjectError, DamagedObjectError) as error:
         missing = isinstance(error, MissingObjectError)
         return TensorDelta(change.kind, change, unread=NOT_HERE if missing else error.message)
     except MemoryError:
         return TensorDelta(change.kind, change, unread="too large to read here")
-    if measured is None:
+    if numbers is None:
         return TensorDelta(change.kind, change, unread=_form(change))
-    same_bits = change.kind is Kind.CHANGED and not measured.changed and not _in_blocks(change)
-    return TensorDelta(Kind.RECODED if same_bits else change.kind, change, measured)
+    return _named(change, numbers)
+
+
+def _named(change: Change, numbers: Numbers) -> TensorDelta:
+    same_bits = change.kind is Kind.CHANGED and not numbers.changed and not _in_blocks(change)
+    return TensorDelta(Kind.RECODED if same_bits else change.kind, change, numbers)
 
 
 def _measure(change: Change, old: Readable, new: Readable) -> Numbers | None:
@@ -68,13 +149,17 @@ def _measure(change: Change, old: Readable, new: Readable) -> Numbers | None:
 
     assert change.old is not None
     assert change.new is not None
-    before, after = old.array(change.old.name), new.array(change.new.name)
-    if before is None or after is None:
-        return None
     # values cannot be rounded to a block type, so there they are compared as they are decoded
     dtype = "f32" if change.new.dtype in BLOCKS else change.new.dtype
-    by_kind = {Kind.RESHAPED: numbers.measure_flat, Kind.RESIZED: numbers.measure_common}
-    return by_kind.get(change.kind, numbers.measure)(before, after, dtype)
+    if change.kind is Kind.RESIZED:
+        whole = old.array(change.old.name), new.array(change.new.name)
+        if whole[0] is None or whole[1] is None:
+            return None
+        return numbers.measure_common(whole[0], whole[1], dtype)
+    before, after = old.blocks(change.old.name), new.blocks(change.new.name)
+    if before is None or after is None:
+        return None
+    return numbers.measure_blocks(before, after, change.new.shape, dtype)
 
 
 def _in_blocks(change: Change) -> bool:

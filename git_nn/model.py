@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ from git_nn.objects.pointer import Pointer, Window
 from git_nn.objects.skeleton import Blob, Literal, Skeleton
 from git_nn.objects.tensor import BLOCKS, dtype_bits, nbytes
 from git_nn.smudge import FileSink
-from git_nn.store.base import Store, read_bytes
+from git_nn.store.base import Buffer, Store, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from git_nn.diff.numbers import Blocks
 
 
 class Model(ABC):
@@ -38,6 +41,10 @@ class Model(ABC):
     @abstractmethod
     def payload(self, name: str) -> bytes:
         """The payload of a stored tensor, as the file has it."""
+
+    @abstractmethod
+    def payload_pieces(self, name: str) -> Iterator[Buffer]:
+        """The payload of a stored tensor in pieces of a few megabytes at most."""
 
     @abstractmethod
     def part_lengths(self, name: str) -> list[int]:
@@ -80,6 +87,18 @@ class Model(ABC):
         decode = dequantise if entry.dtype in BLOCKS else as_array
         return decode(data, entry.dtype, entry.shape)
 
+    def blocks(self, name: str) -> Blocks | None:
+        """The tensor in flat arrays, read as they are asked for; None where ``array`` is None."""
+        entry = self.pointer.by_name[name]
+        if isinstance(entry, Window) or entry.form or not _is_plain(entry.dtype):
+            whole = self.array(name)
+            if whole is None:
+                return None
+            from git_nn.diff.numbers import blocks_of
+
+            return blocks_of(whole)
+        return partial(_arrays, partial(self.payload_pieces, name), entry.dtype)
+
     def _gather(self, entry: Window) -> bytes:
         import numpy as np
         from numpy.lib.stride_tricks import as_strided
@@ -115,6 +134,12 @@ class StoredModel(Model):
     def payload(self, name: str) -> bytes:
         try:
             return read_bytes(self.store, self.pointer.stored[name].oid)
+        except MissingObjectError as error:
+            raise MissingObjectError(error.oid_hex, what=f"tensor {escape(name)}") from error
+
+    def payload_pieces(self, name: str) -> Iterator[Buffer]:
+        try:
+            yield from self.store.read(self.pointer.stored[name].oid)
         except MissingObjectError as error:
             raise MissingObjectError(error.oid_hex, what=f"tensor {escape(name)}") from error
 
@@ -157,6 +182,10 @@ class FileModel(Model):
         extents = self._extents[name]
         return b"".join(self.source.read(extent.offset, extent.length) for extent in extents)
 
+    def payload_pieces(self, name: str) -> Iterator[Buffer]:
+        for extent in self._extents[name]:
+            yield from pieces(self.source, extent.offset, extent.length)
+
     def part_lengths(self, name: str) -> list[int]:
         return [extent.length for extent in self._extents[name] if extent.length]
 
@@ -167,6 +196,37 @@ class FileModel(Model):
         with path.open("xb") as file:
             for piece in pieces(self.source, 0, self.source.size):
                 file.write(piece)
+
+
+def _is_plain(dtype: str) -> bool:
+    """Whether each element is some whole bytes."""
+    return dtype not in BLOCKS and dtype_bits(dtype) >= 8
+
+
+def _arrays(read: Callable[[], Iterator[Buffer]], dtype: str, count: int) -> Iterator[NDArray[Any]]:
+    """Arrays of ``count`` elements, the last shorter, from pieces that end anywhere."""
+    import numpy as np
+
+    from git_nn.arrays import numpy_dtype
+
+    kind = numpy_dtype(dtype)
+    size = count * kind.itemsize
+    rest = b""
+    for piece in read():
+        view = memoryview(piece).cast("B")
+        if rest:
+            missing = size - len(rest)
+            rest += bytes(view[:missing])
+            view = view[missing:]
+            if len(rest) < size:
+                continue
+            yield np.frombuffer(rest, kind)
+        whole = len(view) // size * size
+        for start in range(0, whole, size):
+            yield np.frombuffer(view[start : start + size], kind)
+        rest = bytes(view[whole:])
+    if rest:
+        yield np.frombuffer(rest, kind)
 
 
 def open_pointer(pointer: Pointer, store: Store) -> StoredModel:

@@ -19,7 +19,7 @@ ROWS = {
     4: {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
-        "resolve", "stage", "beside", "du", "bases", "earlier", "remembered", "repack",
+        "resolve", "stage", "beside", "measured", "du", "bases", "earlier", "remembered", "repack",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli"},

@@ -20,7 +20,7 @@ from git_nn.diff import as_json
 from git_nn.diff.render import ROWS, Style, stat, text
 from git_nn.diff.result import ModelDiff
 from git_nn.drivers.open import open_repository, store_of
-from git_nn.drivers.side import Sides, opened_file
+from git_nn.drivers.side import Sides, opened_file, reading
 from git_nn.drivers.terminal import quoted, wants_colour, write
 from git_nn.errors import GitNNError, UsageError
 from git_nn.gitio.objects import open_reader
@@ -127,7 +127,7 @@ def _two_files(repo: Repository | None, words: tuple[str, ...]) -> Iterator[_Sho
     store = None if repo is None else store_of(repo)
     with ExitStack() as stack:
         old, new = (stack.enter_context(opened_file(Path(word), store)) for word in words)
-        diff = compare(old, new)
+        diff = compare(old, new, reading=stack.enter_context(reading(repo)))
     if not diff.is_empty:
         yield _Shown(" → ".join(words), diff)
 
@@ -168,4 +168,5 @@ def _compare_sides(sides: Sides, change: ChangedFile) -> ModelDiff:
         return stack.enter_context(sides.in_work_tree(change.path))
 
     with ExitStack() as stack:
-        return compare(opened(change.old, stack), opened(change.new, stack))
+        old, new = opened(change.old, stack), opened(change.new, stack)
+        return compare(old, new, reading=stack.enter_context(reading(sides.repo)))

@@ -12,6 +12,7 @@ from git_nn.objects.pointer import Entry, Pointer, Window
 
 if TYPE_CHECKING:
     from git_nn.diff.numbers import Numbers
+    from git_nn.diff.summary import Summary
 
 SCHEMA = "git-nn diff 1"
 
@@ -81,8 +82,23 @@ def _numbers(numbers: Numbers) -> dict[str, Any]:
         "max_abs": _plain(numbers.max_abs),
         "max_at": None if numbers.max_at is None else list(numbers.max_at),
         "mean_abs": _sum(numbers.mean_abs),
+        "flips": numbers.flips,
+        "rows": None if numbers.rows is None else list(numbers.rows),
+        "ulps": numbers.ulps,
         "nan": list(numbers.nan),
         "inf": list(numbers.inf),
+        "before": _summary(numbers.before),
+        "after": _summary(numbers.after),
+    }
+
+
+def _summary(one: Summary) -> dict[str, Any]:
+    return {
+        "zero": one.zero,
+        "mean": _sum(one.mean),
+        "std": _sum(one.std),
+        "low": _plain(one.low),
+        "high": _plain(one.high),
     }
 
 

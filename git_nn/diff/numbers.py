@@ -1,24 +1,33 @@
 """numbers: how far a tensor moved, in one pass over both versions (definitions: docs/diff.md).
 
-Every sum runs in double precision over the elements that are finite in both versions;
-the others are counted. Differences of 64-bit integers are exact.
+Both versions come as blocks of elements that fit the cache, so memory does not depend on the
+tensor's size. Every sum runs in double precision; elements that are not finite are
+counted and left out. Differences of 64-bit integers are exact.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
-from git_nn.arrays import Array, as_float64, blocks, cast, element_bits
+from git_nn.arrays import Array, as_float64, cast, element_bits
+from git_nn.diff.summary import Summary, Totals, exponent_of, is_double, scaled
+from git_nn.diff.ulps import ulp_distance
 from git_nn.objects.tensor import Shape
+
+BLOCK = 1 << 15  # elements of a block, about; as doubles they stay in the cache
+
+Blocks = Callable[[int], Iterator[Array]]  # flat arrays of so many elements, the last shorter
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What changed in one tensor; a pair is (before, after)."""
+    """What changed in one tensor; ``before`` and ``after`` describe each version alone."""
 
     elements: int
     changed: int
@@ -27,8 +36,19 @@ class Numbers:
     max_abs: float | int | None
     max_at: Shape | None
     mean_abs: float | None
-    nan: tuple[int, int]
-    inf: tuple[int, int]
+    flips: int
+    rows: tuple[int, int] | None
+    ulps: int | None
+    before: Summary
+    after: Summary
+
+    @property
+    def nan(self) -> tuple[int, int]:
+        return self.before.nan, self.after.nan
+
+    @property
+    def inf(self) -> tuple[int, int]:
+        return self.before.inf, self.after.inf
 
 
 @dataclass(slots=True)
@@ -43,8 +63,10 @@ class _Sums:
     total: float = 0.0
     largest: float | int = 0
     largest_at: int = 0
-    nan: list[int] = field(default_factory=lambda: [0, 0])
-    inf: list[int] = field(default_factory=lambda: [0, 0])
+    flips: int = 0
+    ulps: int = 0
+    before: Totals = field(default_factory=Totals)
+    after: Totals = field(default_factory=Totals)
 
 
 def measure(old: Array, new: Array, dtype: str) -> Numbers:
@@ -53,15 +75,7 @@ def measure(old: Array, new: Array, dtype: str) -> Numbers:
     Where the dtypes differ, a changed element is one that is not the old value converted
     to ``dtype``; the other numbers compare the values themselves.
     """
-    sums = _Sums(exponent=_exponent(old, new))
-    with np.errstate(all="ignore"):
-        for before, after in blocks(old, new):
-            sums.changed += _count_changed(before, after, dtype)
-            _add_block(sums, before, after)
-            sums.position += len(before)
-    whole = old.dtype.kind in "biu" and new.dtype.kind in "biu"
-    sums.largest = int(sums.largest) if whole else float(sums.largest)
-    return _finish(sums, old.shape)
+    return measure_blocks(blocks_of(old), blocks_of(new), new.shape, dtype)
 
 
 def measure_flat(old: Array, new: Array, dtype: str) -> Numbers:
@@ -75,32 +89,107 @@ def measure_common(old: Array, new: Array, dtype: str) -> Numbers:
     return measure(old[room], new[room], dtype)
 
 
-def _count_changed(old: Array, new: Array, dtype: str) -> int:
-    if old.dtype == new.dtype:
-        differ = element_bits(old) != element_bits(new)
-        return int(np.count_nonzero(differ.any(axis=1) if differ.ndim == 2 else differ))
-    converted = cast(old, dtype)
-    differ = element_bits(converted) != element_bits(new)
-    if differ.ndim == 2:
-        differ = differ.any(axis=1)
-    both_nan = np.isnan(as_float64(converted)) & np.isnan(as_float64(new))
-    return int(np.count_nonzero(differ & ~both_nan))
+def blocks_of(array: Array) -> Blocks:
+    """The blocks of an array in memory, in C order."""
+
+    def blocks(count: int) -> Iterator[Array]:
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, count):
+            yield flat[start : start + count]
+
+    return blocks
 
 
-def _add_block(sums: _Sums, old: Array, new: Array) -> None:
+def measure_blocks(old: Blocks, new: Blocks, shape: Shape, dtype: str) -> Numbers:
+    """As ``measure``, for tensors that are read block by block, perhaps twice (doubles)."""
+    rows = _Rows(shape)
+    exponent, pairs = _pairs(old, new, rows.step)
+    sums = _Sums(exponent=exponent)
+    whole = floats = True
+    with np.errstate(all="ignore"):
+        for before, after in pairs:
+            whole = before.dtype.kind in "biu" and after.dtype.kind in "biu"
+            floats = _add_block(sums, rows, before, after, dtype)
+            sums.position += len(before)
+    sums.largest = int(sums.largest) if whole else float(sums.largest)
+    return _finish(sums, rows, shape, comparable=floats)
+
+
+def _pairs(old: Blocks, new: Blocks, step: int) -> tuple[int, Iterator[tuple[Array, Array]]]:
+    """The exponent for ``scaled``, which only doubles need, and the blocks side by side."""
+    pairs = zip(old(step), new(step), strict=True)
+    first = list(islice(pairs, 1))
+    exponent = 0
+    if any(is_double(side) for pair in first for side in pair):
+        exponent = exponent_of(old(step), new(step))
+    return exponent, chain(first, pairs)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Which rows of a matrix changed: those along the first of two or more dimensions."""
+
+    shape: Shape
+    hit: Array | None = field(init=False)
+    length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.length = math.prod(self.shape[1:]) if len(self.shape) > 1 else 0
+        self.hit = np.zeros(self.shape[0], bool) if self.length else None
+
+    @property
+    def step(self) -> int:
+        """Elements of a block: whole rows, or a part of one row that is longer."""
+        if not self.length or self.length > BLOCK:
+            return BLOCK
+        return BLOCK // self.length * self.length
+
+    def note(self, changed: Array, position: int) -> None:
+        """``changed`` says which elements from ``position`` on have changed."""
+        if self.hit is None:
+            return
+        row, begun = divmod(position, self.length)
+        if begun or len(changed) % self.length:
+            where = (np.flatnonzero(changed) + begun) // self.length
+            self.hit[row + where] = True
+        else:
+            count = len(changed) // self.length
+            self.hit[row : row + count] |= changed.reshape(count, self.length).any(axis=1)
+
+    def counts(self) -> tuple[int, int] | None:
+        return None if self.hit is None else (int(np.count_nonzero(self.hit)), len(self.hit))
+
+
+def _add_block(sums: _Sums, rows: _Rows, old: Array, new: Array, dtype: str) -> bool:
+    """Add a block; whether ulps between the two versions mean something."""
+    changed = _changed(old, new, dtype)
+    count = int(np.count_nonzero(changed))
+    if count:
+        rows.note(changed, sums.position)
+    sums.changed += count
     before, after = as_float64(old), as_float64(new)
-    finite = _count_special(sums, 0, before) & _count_special(sums, 1, after)
+    finite_before = sums.before.add(before, sums.exponent)
+    finite_after = sums.after.add(after, sums.exponent)
+    finite = None
+    if finite_before is not None or finite_after is not None:
+        finite = np.isfinite(before) & np.isfinite(after)
     distance = _distance(old, new, before, after)
-    kept = np.count_nonzero(finite)
-    if kept < len(finite):
+    if finite is not None:
         before, after = np.where(finite, before, 0), np.where(finite, after, 0)
         distance = np.where(finite, distance, 0)
-    sums.pairs += int(kept)
+    sums.pairs += len(before) if finite is None else int(np.count_nonzero(finite))
+    _add_sums(sums, before, after, distance)
+    if before.dtype.kind != "c" and count:
+        sums.flips += _flips(before, after)
+    return _add_ulps(sums, old, new, finite) if count else _same_floats(old, new)
+
+
+def _add_sums(sums: _Sums, before: Array, after: Array, distance: Array) -> None:
     _note_largest(sums, distance)
     sums.total += float(distance.sum(dtype=np.float64))
     step = distance.astype(np.float64, copy=False)
     if sums.exponent:
-        before, after = _scaled(before, sums.exponent), _scaled(after, sums.exponent)
+        before, after = scaled(before, sums.exponent), scaled(after, sums.exponent)
         step = np.abs(after - before)
     for i, (left, right) in enumerate(
         ((step, step), (before, before), (after, after), (before, after))
@@ -108,14 +197,43 @@ def _add_block(sums: _Sums, old: Array, new: Array) -> None:
         sums.squares[i] += float(np.vdot(left, right).real)
 
 
-def _count_special(sums: _Sums, side: int, values: Array) -> Array:
-    """Count the NaNs and infinities of one side; which elements are finite."""
-    finite: Array = np.isfinite(values)
-    if not finite.all():
-        nan = int(np.count_nonzero(np.isnan(values)))
-        sums.nan[side] += nan
-        sums.inf[side] += int(np.count_nonzero(~finite)) - nan
-    return finite
+def _changed(old: Array, new: Array, dtype: str) -> Array:
+    """Which elements changed."""
+    if old.dtype == new.dtype:
+        return _any_part(element_bits(old) != element_bits(new))
+    converted = cast(old, dtype)
+    differ = _any_part(element_bits(converted) != element_bits(new))
+    if differ.any():
+        differ &= ~(np.isnan(as_float64(converted)) & np.isnan(as_float64(new)))
+    return differ
+
+
+def _any_part(differ: Any) -> Array:
+    """One truth for each element; complex doubles have two parts."""
+    parts: Array = differ.any(axis=1) if differ.ndim == 2 else differ
+    return parts
+
+
+def _flips(before: Array, after: Array) -> int:
+    """Elements that went from below zero to above it, or the other way round."""
+    down, up = before < 0, before > 0
+    down &= after > 0
+    up &= after < 0
+    return int(np.count_nonzero(down)) + int(np.count_nonzero(up))
+
+
+def _same_floats(old: Array, new: Array) -> bool:
+    return old.dtype == new.dtype and "float" in old.dtype.name
+
+
+def _add_ulps(sums: _Sums, old: Array, new: Array, finite: Array | None) -> bool:
+    if not _same_floats(old, new):
+        return False
+    apart = ulp_distance(old, new)
+    if finite is not None:
+        apart = np.where(finite, apart, 0)
+    sums.ulps = max(sums.ulps, int(apart.max()))
+    return True
 
 
 def _distance(old: Array, new: Array, before: Array, after: Array) -> Array:
@@ -125,8 +243,8 @@ def _distance(old: Array, new: Array, before: Array, after: Array) -> Array:
         left, right = old.astype(np.int64, copy=False), new.astype(np.int64, copy=False)
         left, right = left.view(np.uint64), right.view(np.uint64)
         return np.where(new >= old, right - left, left - right)
-    distance: Array = np.abs(after - before)
-    return distance
+    distance: Array = after - before
+    return np.abs(distance, out=distance) if distance.dtype.kind != "c" else np.abs(distance)
 
 
 def _note_largest(sums: _Sums, distance: Array) -> None:
@@ -136,33 +254,14 @@ def _note_largest(sums: _Sums, distance: Array) -> None:
         sums.largest, sums.largest_at = largest, sums.position + at
 
 
-def _exponent(*arrays: Array) -> int:
-    """The power of two by which doubles are scaled, lest their squares overflow or vanish."""
-    if not any(array.dtype.newbyteorder("=") in (np.float64, np.complex128) for array in arrays):
-        return 0
-    top = 0.0
-    for (block,) in (part for array in arrays for part in blocks(array)):
-        size = np.abs(as_float64(block).view(np.float64))
-        top = max(top, float(np.max(size, where=np.isfinite(size), initial=0.0)))
-    return math.frexp(top)[1] + 1 if top else 0
-
-
-def _scaled(values: Array, exponent: int) -> Array:
-    if not exponent:
-        return values
-    scaled: Any = np.ldexp(np.ascontiguousarray(values).view(np.float64), -exponent)
-    result: Array = scaled.view(values.dtype)
-    return result
-
-
-def _finish(sums: _Sums, shape: Shape) -> Numbers:
+def _finish(sums: _Sums, rows: _Rows, shape: Shape, *, comparable: bool) -> Numbers:
     step, before, after, both = sums.squares
     relative = cosine = None
     if sums.pairs:
         relative = math.sqrt(step) / math.sqrt(before) if before else math.inf if step else 0.0
         if before and after:
             cosine = max(-1.0, min(1.0, both / (math.sqrt(before) * math.sqrt(after))))
-    at = np.unravel_index(sums.largest_at, shape) if sums.largest else None
+    at: Any = np.unravel_index(sums.largest_at, shape) if sums.largest else None
     return Numbers(
         elements=sums.position,
         changed=sums.changed,
@@ -171,6 +270,9 @@ def _finish(sums: _Sums, shape: Shape) -> Numbers:
         max_abs=sums.largest if sums.pairs else None,
         max_at=None if at is None else tuple(int(i) for i in at),
         mean_abs=sums.total / sums.pairs if sums.pairs else None,
-        nan=(sums.nan[0], sums.nan[1]),
-        inf=(sums.inf[0], sums.inf[1]),
+        flips=sums.flips,
+        rows=rows.counts(),
+        ulps=sums.ulps if comparable and sums.position else None,
+        before=sums.before.summary(sums.exponent),
+        after=sums.after.summary(sums.exponent),
     )

@@ -18,7 +18,7 @@ from git_nn.objects.pointer import Pointer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from git_nn.diff.numbers import Numbers
+    from git_nn.diff.numbers import Blocks, Numbers
 
 
 class Readable(Protocol):
@@ -32,6 +32,10 @@ class Readable(Protocol):
 
         Raises MissingObjectError or DamagedObjectError.
         """
+        ...
+
+    def blocks(self, name: str) -> Blocks | None:
+        """A tensor in flat arrays, in C order; None and errors as for ``array``."""
         ...
 
     def structure(self) -> dict[str, Any]:

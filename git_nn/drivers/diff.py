@@ -129,12 +129,14 @@ def report(request: Request) -> str:
 def _compare(request: Request, repo: Repository, store: Store, label: str, colour: bool) -> str:
     from git_nn.compare import compare
     from git_nn.diff.render import Style, text
+    from git_nn.drivers.side import reading
     from git_nn.gitio.objects import open_batch
 
     with open_batch(repo) as reader, ExitStack() as stack:
         old = _open(request.old, reader, store, stack)
         new = _open(request.new, reader, store, stack)
-        return text(compare(old, new), label, Style(colour=colour))
+        found = compare(old, new, reading=stack.enter_context(reading(repo)))
+    return text(found, label, Style(colour=colour))
 
 
 def _open(side: Side, reader: Reader, store: Store, stack: ExitStack) -> Model | None:

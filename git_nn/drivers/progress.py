@@ -43,6 +43,11 @@ class Meter:
         if self._shown:
             self._print(time.monotonic(), ", done.\n")
 
+    def clear(self) -> None:
+        """Take the line away again, where what follows is the answer itself."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
     def _print(self, now: float, end: str) -> None:
         rate = self.done / max(now - self._start, 1e-9)
         share = f"{100 * self.done // self.total:3d}% " if self.total else ""

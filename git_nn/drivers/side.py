@@ -12,18 +12,33 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_nn import measured
 from git_nn.beside import Folder
+from git_nn.compare import Reading
+from git_nn.drivers.progress import Meter
 from git_nn.errors import UsageError
 from git_nn.formats.base import Beside, BytesSource, FileSource, Source
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.objects import Reader
 from git_nn.gitio.repository import Repository
+from git_nn.measured import Measured
 from git_nn.model import Model, open_pointer, open_source
 from git_nn.objects import pointer as pointers
 from git_nn.store.base import Store
 from git_nn.store.memory import MemoryStore
 
 _HEAD = 4096
+
+
+@contextmanager
+def reading(repo: Repository | None) -> Iterator[Reading]:
+    """How to compare within a repository: with its cache of numbers, telling progress."""
+    meter = Meter("Comparing weights")
+    try:
+        cache = None if repo is None else Measured(repo.nn_dir / measured.FILE)
+        yield Reading(cache, meter.advance)
+    finally:
+        meter.clear()
 
 
 @contextmanager

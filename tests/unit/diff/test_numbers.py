@@ -247,3 +247,123 @@ def test_no_warning_escapes_whatever_the_bits() -> None:
         assert measure(old, new, dtype).elements == old.size
         for other in ("f32", "bf16", "i8", "u64", "f8_e4m3fn"):
             assert measure(old, arrays.cast(new, other), other).elements == old.size
+
+
+def steps_between(old: np.ndarray, new: np.ndarray) -> int:
+    """Representable values between two floats, counted one by one by numpy's own nextafter."""
+    count = 0
+    while old != new:
+        old = np.nextafter(old, new)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_ulps_count_representable_values(kind: type) -> None:
+    tiny = np.finfo(kind).smallest_subnormal
+    pairs = [(1, 1), (1, np.nextafter(kind(1), kind(2))), (tiny, -tiny), (0.0, -0.0), (-1, -1)]
+    far = kind(1)
+    for _ in range(37):
+        far = np.nextafter(far, kind(9))
+    pairs.append((1, far))
+    for a, b in pairs:
+        old, new = np.array([a], kind), np.array([b], kind)
+        assert measure(old, new, "any").ulps == steps_between(old[0], new[0]), (a, b)
+    old, new = (np.array([sign * np.finfo(kind).max], kind) for sign in (-1, 1))
+    bits = 8 * np.dtype(kind).itemsize
+    top = int(new.view(f"u{bits // 8}")[0])  # the largest float is so many steps above zero
+    assert measure(old, new, "any").ulps == 2 * top
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "f8_e4m3fn", "f8_e5m2", "f8_e8m0", "f4_e2m1"])
+def test_ulps_of_small_types_are_ranks_of_values(dtype: str) -> None:
+    kind = arrays.numpy_dtype(dtype)
+    width = 2 if dtype == "bf16" else 1
+    count = 16 if dtype == "f4_e2m1" else 2 ** (8 * width)
+    every = np.arange(count).astype(f"u{width}").view(kind)
+    with np.errstate(all="ignore"):
+        finite = every[np.isfinite(every.astype(np.float64))]
+    ladder = sorted({float(x) for x in finite.astype(np.float64)})
+    rng = np.random.default_rng(5)
+    for a, b in rng.choice(finite, (40, 2)):
+        want = abs(ladder.index(float(a)) - ladder.index(float(b)))
+        assert measure(np.array([a], kind), np.array([b], kind), dtype).ulps == want
+
+
+def test_ulps_mean_nothing_for_integers_and_casts() -> None:
+    assert measure(np.array([1]), np.array([2]), "i64").ulps is None
+    assert measure(np.array([True]), np.array([False]), "bool").ulps is None
+    int4 = arrays.as_array(b"\x21", "i4", (2,))
+    assert measure(int4, int4[::-1], "i4").ulps is None
+    assert measure(np.array([1.0]), np.array([2.0], np.float32), "f32").ulps is None
+    assert measure(np.array([1j]), np.array([2j]), "c128").ulps is None
+
+
+def test_not_finite_elements_are_no_ulps_and_no_flips() -> None:
+    old = np.array([math.nan, math.inf, 1.0, -1.0])
+    new = np.array([1.0, -math.inf, math.nan, 1.0])
+    numbers = measure(old, new, "f64")
+    assert numbers.flips == 1
+    assert numbers.ulps == 2 * int(np.array([1.0]).view("u8")[0])
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (300, 7), (3, 5, 2), (2, arrays.BLOCK + 5), (1, 1)])
+def test_rows_flips_and_counts_as_numpy_has_them(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(11)
+    old = rng.standard_normal(shape).astype(np.float32)
+    new = old.copy()
+    new[rng.random(shape) < 0.02] *= -1
+    new[0] *= np.float32(1.5)
+    new[rng.random(shape) < 0.01] = 0
+    numbers = measure(old, new, "f32")
+    assert numbers.changed == (old != new).sum()
+    assert numbers.flips == ((old * new) < 0).sum()
+    assert numbers.rows == ((old != new).reshape(shape[0], -1).any(axis=1).sum(), shape[0])
+    assert numbers.after.zero == (new == 0).sum()
+    for got, array in ((numbers.before, old), (numbers.after, new)):
+        wide = array.astype(np.float64)
+        assert close(got.mean, wide.mean())
+        assert close(got.std, wide.std())
+        assert (got.low, got.high) == (wide.min(), wide.max())
+
+
+def test_a_vector_has_no_rows() -> None:
+    assert measure(np.zeros(3), np.ones(3), "f64").rows is None
+    assert measure(np.zeros((0, 3)), np.zeros((0, 3)), "f64").rows == (0, 0)
+    assert measure(np.zeros((3, 0)), np.zeros((3, 0)), "f64").rows is None
+
+
+def test_a_spread_that_is_small_against_the_mean_is_exact() -> None:
+    values = 1e9 + np.arange(100_000, dtype=np.float64) / 1e6
+    got = measure(values, values, "f64").before
+    exact = [Fraction(x) for x in values.tolist()]
+    mean = sum(exact) / len(exact)
+    variance = sum((x - mean) ** 2 for x in exact) / len(exact)
+    assert got.std is not None
+    assert math.isclose(got.std, math.sqrt(variance), rel_tol=1e-9)
+
+
+def test_summaries_leave_out_what_is_not_finite() -> None:
+    old = np.array([math.nan, -math.inf, 2.0, 4.0, 0.0], np.float32)
+    before = measure(old, np.zeros(5, np.float32), "f32").before
+    assert (before.elements, before.nan, before.inf, before.zero) == (5, 1, 1, 1)
+    assert (before.mean, before.low, before.high) == (2.0, 0.0, 4.0)
+    empty = measure(np.array([math.nan]), np.array([math.inf]), "f64")
+    assert (empty.before.mean, empty.before.std, empty.after.low) == (None, None, None)
+
+
+def test_summaries_of_complex_values_are_of_magnitudes() -> None:
+    values = np.array([3 + 4j, 0, -6 - 8j], np.complex64)
+    got = measure(values, values, "c64").before
+    assert (got.mean, got.low, got.high, got.zero) == (5.0, 0.0, 10.0, 1)
+
+
+def test_means_and_spreads_at_the_ends_of_the_range() -> None:
+    old = np.array([1e308, 1.2e308, -1e308])
+    got = measure(old, old / 2, "f64").before
+    exact = [Fraction(x) for x in old.tolist()]
+    mean = sum(exact) / 3
+    assert close(got.mean, float(mean))
+    spread = math.sqrt(sum((x / 10**308 - mean / 10**308) ** 2 for x in exact) / 3) * 1e308
+    assert got.std is not None
+    assert math.isclose(got.std, spread, rel_tol=1e-12)

@@ -178,7 +178,11 @@ def test_json_has_the_documented_schema() -> None:
         "new": {"name": "a", "dtype": "f32", "shape": [2], "oid": oids["new"], "view_of": None},
         "numbers": {
             "elements": 2, "changed": 1, "relative": 0.447213595, "cosine": 0.989949494,
-            "max_abs": 1.0, "max_at": [1], "mean_abs": 0.5, "nan": [0, 0], "inf": [0, 0],
+            "max_abs": 1.0, "max_at": [1], "mean_abs": 0.5,
+            "flips": 0, "rows": None, "ulps": 2**22,  # from 2 to 3: half of the 2**23 up to 4
+            "nan": [0, 0], "inf": [0, 0],
+            "before": {"zero": 0, "mean": 1.5, "std": 0.5, "low": 1.0, "high": 2.0},
+            "after": {"zero": 0, "mean": 2.0, "std": 1.0, "low": 1.0, "high": 3.0},
         },
         "unread": "",
     }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from git_nn.arrays import as_array, to_bytes
+from git_nn.diff.numbers import Blocks, blocks_of
 from git_nn.errors import MissingObjectError
 from git_nn.objects.oid import oid_of
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
@@ -41,6 +42,10 @@ class Version:
         if entry.form:
             return None
         return as_array(self.payloads[name], entry.dtype, entry.shape)
+
+    def blocks(self, name: str) -> Blocks | None:
+        array = self.array(name)
+        return None if array is None else blocks_of(array)
 
     def structure(self) -> dict[str, Any]:
         return self.described
