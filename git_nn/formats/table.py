@@ -33,12 +33,14 @@ _MODULES = {
     "safetensors": "safetensors",
     "hdf5": "hdf5",
     "torch": "torch_zip",
+    "npz": "npz",
+    "npy": "npy",
     "gguf": "gguf",
     "flax": "flax",
     "onnx": "onnx",
 }
 # formats whose files are described by another file; asked last
-_DESCRIBED: dict[str, str] = {"onnx-data": "onnx_data"}
+_DESCRIBED: dict[str, str] = {"tensorflow": "tensorflow", "onnx-data": "onnx_data"}
 FORMATS = tuple(_MODULES)
 DESCRIBED = tuple(_DESCRIBED)
 

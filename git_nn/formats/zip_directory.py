@@ -23,10 +23,30 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
-_FULL = 0xFFFFFFFF
+FULL = 0xFFFFFFFF
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
-_DESCRIPTOR = 0x0008
+DESCRIPTOR = 0x0008
 _UTF8 = 0x0800
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the central directory says about a file in the archive.
+
+    ``modified`` is MS-DOS time and date, ``attributes`` what zip files call external ones.
+    """
+
+    raw_name: bytes
+    name: str
+    flags: int
+    method: int
+    modified: int
+    crc: int
+    stored_size: int
+    size: int
+    attributes: int
+    header: int
+    crc_slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +56,34 @@ class Member:
     ``crc_slots`` are the offsets at which the zip file holds its CRC-32.
     """
 
-    name: str
-    method: int
+    entry: Entry
     start: int
-    stored_size: int
-    size: int
     crc_slots: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def method(self) -> int:
+        return self.entry.method
+
+    @property
+    def size(self) -> int:
+        return self.entry.size
+
+    @property
+    def stored_size(self) -> int:
+        return self.entry.stored_size
 
     @property
     def stop(self) -> int:
         return self.start + self.stored_size
 
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What the central directory says about a member."""
-
-    raw_name: bytes
-    name: str
-    flags: int
-    method: int
-    crc: int
-    stored_size: int
-    size: int
-    header: int
-    crc_slot: int
+    @property
+    def is_stored(self) -> bool:
+        """Whether the bytes of the file stand in the archive as they are."""
+        return self.method == STORED and self.size == self.stored_size
 
 
 def read_members(source: Source) -> dict[str, Member]:
@@ -102,7 +125,7 @@ def _zip64(source: Source, end: int, *short: int) -> tuple[int, int, int, int]:
     agree = all(
         given in {full, exact}
         for given, exact, full in zip(
-            short, (start, size, count), (_FULL, _FULL, 0xFFFF), strict=True
+            short, (start, size, count), (FULL, FULL, 0xFFFF), strict=True
         )
     )
     placed = at + 12 + length == end - _LOCATOR.size
@@ -113,12 +136,12 @@ def _zip64(source: Source, end: int, *short: int) -> tuple[int, int, int, int]:
     return at, start, size, count
 
 
-def _entries(directory: bytes, base: int) -> Iterator[_Entry]:
+def _entries(directory: bytes, base: int) -> Iterator[Entry]:
     at = 0
     while at < len(directory):
         fields = _CENTRAL.unpack_from(directory, at)
-        (signature, _, _, flags, method, _, _, crc, stored_size, size) = fields[:10]
-        name_size, extra_size, comment_size, disk, _, _, header = fields[10:]
+        signature, _, _, flags, method, time, date, crc, stored_size, size = fields[:10]
+        name_size, extra_size, comment_size, disk, _, attributes, header = fields[10:]
         names = at + _CENTRAL.size
         raw_name = directory[names : names + name_size]
         extra = directory[names + name_size : names + name_size + extra_size]
@@ -126,7 +149,10 @@ def _entries(directory: bytes, base: int) -> Iterator[_Entry]:
             raise LayoutError("the zip directory has an entry that is damaged or encrypted")
         size, stored_size, header = _widen(extra, size, stored_size, header)
         name = raw_name.decode("utf-8" if flags & _UTF8 else "cp437")
-        yield _Entry(raw_name, name, flags, method, crc, stored_size, size, header, base + at + 16)
+        yield Entry(
+            raw_name, name, flags, method, date << 16 | time, crc, stored_size, size, attributes,
+            header, base + at + 16,
+        )  # fmt: skip
         at = names + name_size + extra_size + comment_size
     if at != len(directory):
         raise LayoutError("the zip directory ends in the middle of an entry")
@@ -134,19 +160,19 @@ def _entries(directory: bytes, base: int) -> Iterator[_Entry]:
 
 def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
     """``values`` with each full one replaced by its 64-bit form from the zip64 extra field."""
-    if _FULL not in values:
+    if FULL not in values:
         return values
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
         if kind == 1:
             wide = iter(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))
-            return tuple(next(wide) if value == _FULL else value for value in values)
+            return tuple(next(wide) if value == FULL else value for value in values)
         at += 4 + length
     return values  # the value may just be 0xFFFFFFFF
 
 
-def _locate(source: Source, entry: _Entry, limit: int) -> Member:
+def _locate(source: Source, entry: Entry, limit: int) -> Member:
     """The member of ``entry``, whose bytes must end before ``limit``."""
     head = source.read(entry.header, _LOCAL.size)
     signature, _, flags, method, _, _, crc, stored_size, size, name_size, extra_size = (
@@ -160,17 +186,17 @@ def _locate(source: Source, entry: _Entry, limit: int) -> Member:
         b"PK\x03\x04", entry.flags, entry.method, entry.raw_name
     ):  # fmt: skip
         raise LayoutError(f"zip member {entry.name!r}: local header and directory differ")
-    if sizes != (entry.stored_size, entry.size) and not (flags & _DESCRIPTOR and sizes == (0, 0)):
+    if sizes != (entry.stored_size, entry.size) and not (flags & DESCRIPTOR and sizes == (0, 0)):
         raise LayoutError(f"zip member {entry.name!r}: local header and directory differ in size")
     start = names + name_size + extra_size
     if start + entry.stored_size > limit:
         raise LayoutError(f"zip member {entry.name!r} reaches into the next one")
     slots = [entry.crc_slot]
-    if crc == entry.crc and not flags & _DESCRIPTOR:
+    if crc == entry.crc and not flags & DESCRIPTOR:
         slots.append(entry.header + 14)
-    if flags & _DESCRIPTOR:
+    if flags & DESCRIPTOR:
         slots += _descriptor_slot(source, start + entry.stored_size, limit, entry.crc)
-    return Member(entry.name, method, start, entry.stored_size, entry.size, tuple(slots))
+    return Member(entry, start, tuple(slots))
 
 
 def _descriptor_slot(source: Source, at: int, limit: int, crc: int) -> list[int]:

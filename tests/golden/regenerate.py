@@ -95,12 +95,33 @@ def _flax() -> bytes:
     return flax_file.to_bytes({"epoch": 3, "params": layers, "step": STEP, "empty": KERNEL[:0]})
 
 
+def _npz() -> bytes:
+    out = io.BytesIO()
+    arrays = {
+        "dense/kernel": KERNEL,
+        "dense/bias": BIG_ENDIAN,
+        "odd\tname": ODD,
+        "step": STEP,
+        "empty": KERNEL[:0],
+    }
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+def _npy() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.asfortranarray(KERNEL))
+    return out.getvalue()
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
     "tiny.pt": _torch,
     "tiny.gguf": _gguf,
     "tiny.msgpack": _flax,
+    "tiny.npz": _npz,
+    "tiny.npy": _npy,
     "tiny.bin": lambda: NO_FORMAT,
 }
 

@@ -41,6 +41,7 @@ COMMENT = (
     "# weights of a neural network; to get them: "
     "pip install git-nn && git nn install && git nn pull"
 )
+FORMS = {("tiny.h5", "chunked"): "h5[2x4;shuffle;deflate]", ("tiny.npy", "array"): "fortran"}
 Payload = list[bytes]  # the parts in which the file has it
 Run = bytes | list[int] | list[list[int]]
 
@@ -66,6 +67,8 @@ def chunks() -> Payload:
 
 def computed(name: str) -> dict[int, tuple[int, Run]]:
     """Where a zip file has numbers that follow from payloads: offset -> length, run."""
+    if name == "tiny.npz":
+        return checked(name, ".npy")
     if name != "tiny.pt":
         return {}
     data = source(name)
@@ -85,6 +88,23 @@ def computed(name: str) -> dict[int, tuple[int, Run]]:
         if is_id:
             found[start + 20] = (20, list(spans))
         spans.append([start, stop])
+        entry += 46 + len(member.filename)
+    return found
+
+
+def checked(name: str, suffix: str) -> dict[int, tuple[int, Run]]:
+    """The CRC-32s of the members called so: in the local header and in the directory."""
+    data = source(name)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members, entry = archive.infolist(), archive.start_dir
+    found: dict[int, tuple[int, Run]] = {}
+    for member in members:
+        start = member.header_offset + 30
+        start += sum(struct.unpack_from("<2H", data, member.header_offset + 26))
+        for slot in (member.header_offset + 14, entry + 16):
+            assert struct.unpack_from("<I", data, slot) == (member.CRC,)
+            if member.filename.endswith(suffix):
+                found[slot] = (4, [start, start + member.file_size])
         entry += 46 + len(member.filename)
     return found
 
@@ -118,8 +138,8 @@ def text(name: str, layout: str, tensors: dict[str, tuple[str, Payload | str]]) 
         value = content
         if isinstance(content, list):
             value = blake3(b"".join(content)).hexdigest()
-            if len(content) > 1:
-                value += f" {sum(map(len, content))} h5[2x4;shuffle;deflate]"
+            form = FORMS.get((name, tensor))
+            value += f" {sum(map(len, content))} {form}" if form else ""
         lines += ["", f"tensor {tensor}", f"  {spec} {value}"]
     return "\n".join([*lines, ""]).encode()
 
@@ -157,6 +177,15 @@ def expected(name: str) -> bytes:
                 "params/layer_2/w": ("bf16 2x3", half), "params/layer_10/w": ("f32 3x4", kernel),
                 "step": ("i64 scalar", step),
             })  # fmt: skip
+        case "tiny.npz":
+            return text(name, "npz", {
+                "dense/bias": ("f64be 5", [BIG_ENDIAN.tobytes()]),
+                "dense/kernel": ("f32 3x4", kernel),
+                "empty": ("f32 0x4", [b""]), "odd%09name": ("f32 4", odd),
+                "step": ("i64 scalar", step),
+            })  # fmt: skip
+        case "tiny.npy":
+            return text(name, "npy", {"array": ("f32 3x4", [KERNEL.T.tobytes()])})
     return text(name, "opaque", {})
 
 
