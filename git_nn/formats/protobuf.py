@@ -64,16 +64,16 @@ def fields(source: Source, start: int, stop: int) -> Iterator[Field]:
 
 def _field(source: Source, start: int, stop: int) -> Field:
     head = source.read(start, min(_HEAD, stop - start))
-    tag, used = _varint(head, 0)
+    tag, used = varint(head, 0)
     number, wire = tag >> 3, tag & 7
     if not 0 < number < 1 << 29:
         raise LayoutError(f"field number {number} is none")
     at, value = start + used, 0
     if wire == VARINT:
-        value, end = _varint(head, used)
+        value, end = varint(head, used)
         end += start
     elif wire == BYTES:
-        length, used = _varint(head, used)
+        length, used = varint(head, used)
         at, end = start + used, start + used + length
     elif wire in (FIXED64, FIXED32):
         end = at + (8 if wire == FIXED64 else 4)
@@ -85,8 +85,10 @@ def _field(source: Source, start: int, stop: int) -> Field:
     return Field(number, wire, value, at, end)
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     """The varint at ``at``, mod 2**64 as the library has it, and where it ends."""
+    if at < len(data) and data[at] < 0x80:  # most are this short
+        return data[at], at + 1
     value = shift = 0
     for i in range(at, min(at + 10, len(data))):
         byte = data[i]
@@ -102,7 +104,7 @@ def varints(source: Source, start: int, stop: int) -> Iterator[int]:
     data = source.read(start, stop - start)
     at = 0
     while at < len(data):
-        value, at = _varint(data, at)
+        value, at = varint(data, at)
         yield value
 
 
