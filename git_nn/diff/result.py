@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from git_nn.diff.changes import Change, Kind
@@ -43,6 +44,25 @@ class Readable(Protocol):
         ...
 
 
+class Word(StrEnum):
+    """What relates a tensor to another one or to its own earlier values (docs/diff.md)."""
+
+    DUPLICATE = "duplicate"  # equal to the tensor ``of`` in the new version
+    TRANSPOSED = "transposed"  # the old values with the axes reversed
+    PERMUTED = "permuted"  # the old rows in another order
+    ROWS = "rows"  # ``value`` rows more or fewer, the others as they were, wherever they went in
+    SCALED = "scaled"  # the old values times ``value``, rounded once
+    LOW_RANK = "low-rank"  # the difference is a matrix of rank ``value``
+    REROUNDED = "re-rounded"  # no element moved by more than one representable value
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    word: Word
+    of: str = ""
+    value: float | int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TensorDelta:
     """One tensor that is not the same, and how far it moved where that could be measured.
@@ -54,6 +74,7 @@ class TensorDelta:
     change: Change
     numbers: Numbers | None = None
     unread: str = ""
+    relations: tuple[Relation, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,6 +86,7 @@ class ModelDiff:
     """All that differs between two versions; ``old`` or ``new`` is None where there is none.
 
     ``tensors`` are in the order in which they are shown; ``same`` counts the others.
+    ``headlines`` say in words what happened to the model as a whole.
     """
 
     old: Pointer | None
@@ -73,6 +95,7 @@ class ModelDiff:
     same: int
     structure: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    headlines: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
