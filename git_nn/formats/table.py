@@ -33,9 +33,12 @@ _MODULES = {
     "safetensors": "safetensors",
     "hdf5": "hdf5",
     "torch": "torch_zip",
+    "keras": "keras",
     "npz": "npz",
     "npy": "npy",
     "gguf": "gguf",
+    "torch-legacy": "torch_legacy",
+    "pickle": "pickle_file",
     "flax": "flax",
     "onnx": "onnx",
 }

@@ -11,6 +11,7 @@ bytes for the same arrays.
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Mapping
 from difflib import unified_diff
 from pathlib import Path
@@ -23,8 +24,9 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import flax_file, gguf_file
+from tests.support import flax_file, gguf_file, onnx_file
 from tests.support.models import safetensors_file
+from tests.support.protobuf_file import field
 from tests.support.torch_file import S, ordered, save, tensor
 
 FOLDER = Path(__file__).parent
@@ -95,6 +97,24 @@ def _flax() -> bytes:
     return flax_file.to_bytes({"epoch": 3, "params": layers, "step": STEP, "empty": KERNEL[:0]})
 
 
+def _keras() -> bytes:
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file["layers/dense/vars/0"] = KERNEL
+        file["layers/dense/vars/1"] = BIG_ENDIAN
+        file["layers/dense/vars"].attrs["name"] = "dense"
+    members = {
+        "metadata.json": b'{"keras_version": "3.15.1", "date_saved": "2026-11-21@08:00:00"}',
+        "config.json": b'{"module": "keras", "class_name": "Sequential", "config": {}}',
+        "model.weights.h5": weights.getvalue(),
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 11, 21, 8, 0, 0)), data)
+    return out.getvalue()
+
+
 def _npz() -> bytes:
     out = io.BytesIO()
     arrays = {
@@ -114,12 +134,27 @@ def _npy() -> bytes:
     return out.getvalue()
 
 
+def _onnx() -> bytes:
+    constant = onnx_file.tensor("", "bf16", (2, 3), HALF.tobytes())
+    node = onnx_file.node(
+        "Constant", [], ["y"], onnx_file.attribute("value", 5, constant, 4), name="one"
+    )
+    weights = [
+        onnx_file.tensor("layers.10.w", "f32", (3, 4), KERNEL.tobytes()),
+        onnx_file.tensor("layers.2.w", "f32", (4,), None, field(4, ODD.tobytes())),
+        onnx_file.tensor("layers.2.steps", "i64", (2,), None, onnx_file.packed(7, [1, 300])),
+    ]
+    return onnx_file.model(onnx_file.graph(weights, [node]))
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
     "tiny.pt": _torch,
     "tiny.gguf": _gguf,
+    "tiny.onnx": _onnx,
     "tiny.msgpack": _flax,
+    "tiny.keras": _keras,
     "tiny.npz": _npz,
     "tiny.npy": _npy,
     "tiny.bin": lambda: NO_FORMAT,

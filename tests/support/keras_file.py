@@ -1,4 +1,4 @@
-"""Writes Keras .h5 files with h5py alone, laid out as Keras 3 saves a Sequential of Dense layers.
+"""Writes Keras files with h5py alone, laid out as Keras 3 saves a Sequential of Dense layers.
 
 tests/interop/test_keras.py holds that Keras loads them. Equal arguments give equal bytes.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -192,8 +194,13 @@ def _write_variables(group: h5py.Group, variables: Mapping[str, np.ndarray]) -> 
         dataset[...] = array
 
 
-def weights_file(layers: Sequence[Layer], *, model: str = "tiny") -> bytes:
-    """What ``model.save_weights("m.weights.h5")`` writes, without an optimizer."""
+def weights_file(
+    layers: Sequence[Layer],
+    *,
+    model: str = "tiny",
+    optimizer: Mapping[str, np.ndarray] | None = None,
+) -> bytes:
+    """What ``model.save_weights("m.weights.h5")`` writes."""
     out = io.BytesIO()
     used: dict[str, int] = {}
     with h5py.File(out, "w") as file:
@@ -205,8 +212,55 @@ def weights_file(layers: Sequence[Layer], *, model: str = "tiny") -> bytes:
             group.attrs["name"] = layer.name
             for i, array in enumerate(layer.weights.values()):
                 group[str(i)] = array
+        if optimizer is not None:
+            group = file.create_group("optimizer/vars")
+            group.attrs["name"] = "adam"
+            for i, array in enumerate(optimizer.values()):
+                group[str(i)] = array
         file.create_group("vars").attrs["name"] = model
     return out.getvalue()
+
+
+def archive_file(
+    layers: Sequence[Layer],
+    *,
+    model: str = "tiny",
+    optimizer: Mapping[str, np.ndarray] | None = None,
+    saved: datetime = datetime(2026, 11, 20, 10, 30, 0),
+    assets: Mapping[str, bytes] | None = None,
+    weights: tuple[str, bytes] | None = None,
+) -> bytes:
+    """What ``model.save("m.keras")`` writes at the time ``saved``.
+
+    ``assets`` are files below assets/; ``weights`` is another member in place of the usual one.
+    """
+    config: dict[str, Any] = model_config(layers, model=model)
+    config = {"module": "keras", **config, "registered_name": None}
+    config["config"]["dtype"]["shared_object_id"] = 140301532065808 + int(saved.timestamp())
+    if optimizer is not None:
+        config["compile_config"] = compile_config()
+    date = f"{saved:%Y-%m-%d@%H:%M:%S}"
+    members = {
+        "metadata.json": json.dumps({"keras_version": KERAS_VERSION, "date_saved": date}).encode(),
+        "config.json": json.dumps(config).encode(),
+        **{f"assets/{name}": data for name, data in (assets or {}).items()},
+    }
+    name, content = weights or (
+        "model.weights.h5", weights_file(layers, model=model, optimizer=optimizer)
+    )  # fmt: skip
+    members[name] = content
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, saved.timetuple()[:6]), data)
+    return out.getvalue()
+
+
+def compile_config() -> dict[str, Any]:
+    """How Keras 3 says in config.json that the model was compiled."""
+    training = training_config()
+    adam = {"module": "keras.optimizers", **training.pop("optimizer_config")}
+    return {**training, "optimizer": adam, "loss": "mse"}
 
 
 def tensor_path(layer: str, weight: str, *, model: str = "tiny") -> str:

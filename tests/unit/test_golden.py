@@ -42,6 +42,7 @@ COMMENT = (
     "pip install git-nn && git nn install && git nn pull"
 )
 FORMS = {("tiny.h5", "chunked"): "h5[2x4;shuffle;deflate]", ("tiny.npy", "array"): "fortran"}
+CHECKED = {"tiny.keras": ".h5", "tiny.npz": ".npy"}  # whose CRC-32s follow from payloads
 Payload = list[bytes]  # the parts in which the file has it
 Run = bytes | list[int] | list[list[int]]
 
@@ -67,8 +68,8 @@ def chunks() -> Payload:
 
 def computed(name: str) -> dict[int, tuple[int, Run]]:
     """Where a zip file has numbers that follow from payloads: offset -> length, run."""
-    if name == "tiny.npz":
-        return checked(name, ".npy")
+    if name in CHECKED:
+        return checked(name, CHECKED[name])
     if name != "tiny.pt":
         return {}
     data = source(name)
@@ -166,6 +167,11 @@ def expected(name: str) -> bytes:
                 "model.turned": ("f32 4x3", "view 0 1x4 of model.kernel"),
                 "storage:2": ("f32 4", odd),
             })  # fmt: skip
+        case "tiny.onnx":
+            return text(name, "onnx", {
+                "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
+                "one.value": ("bf16 2x3", half),
+            })  # fmt: skip
         case "tiny.gguf":
             return text(name, "gguf", {
                 "blk.2.packed": ("q4_0 2x32", [BLOCKS]), "blk.2.w": ("bf16 2x3", half),
@@ -176,6 +182,11 @@ def expected(name: str) -> bytes:
                 "empty": ("f32 0x4", [b""]), "params/layer_2/odd%09name": ("f32 4", odd),
                 "params/layer_2/w": ("bf16 2x3", half), "params/layer_10/w": ("f32 3x4", kernel),
                 "step": ("i64 scalar", step),
+            })  # fmt: skip
+        case "tiny.keras":
+            return text(name, "keras", {
+                "layers/dense/vars/0": ("f32 3x4", kernel),
+                "layers/dense/vars/1": ("f64be 5", [BIG_ENDIAN.tobytes()]),
             })  # fmt: skip
         case "tiny.npz":
             return text(name, "npz", {
@@ -213,17 +224,34 @@ def test_parsing_and_rendering_keeps_the_golden_pointer(name: str) -> None:
 
 
 def test_the_inputs_are_those_that_their_builders_describe() -> None:
-    """The HDF5 file is the library's, so its arrays count; the others are ours to the byte."""
-    for name in INPUTS.keys() - {"tiny.h5"}:
+    """HDF5 is the library's, so its arrays count; the others are ours to the byte."""
+    for name in INPUTS.keys() - {"tiny.h5", "tiny.keras"}:
         assert source(name) == INPUTS[name]()
-    with h5py.File(io.BytesIO(source("tiny.h5"))) as file:
-        for path, array in (
-            ("dense/kernel", KERNEL), ("dense/bias", BIG_ENDIAN), ("step", STEP),
-            ("chunked", CHUNKED),
-        ):  # fmt: skip
-            assert file[path].dtype == array.dtype
-            assert file[path][()].tobytes() == array.tobytes()
+    assert datasets(source("tiny.h5")) == {
+        name: (array.dtype.str, array.tobytes())
+        for name, array in {
+            "dense/kernel": KERNEL, "dense/bias": BIG_ENDIAN, "step": STEP, "chunked": CHUNKED,
+        }.items()
+    }  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(source("tiny.keras"))) as archive:
+        assert datasets(archive.read("model.weights.h5")) == {
+            "layers/dense/vars/0": (KERNEL.dtype.str, KERNEL.tobytes()),
+            "layers/dense/vars/1": (BIG_ENDIAN.dtype.str, BIG_ENDIAN.tobytes()),
+        }
     assert source("tiny.bin") == NO_FORMAT
+
+
+def datasets(data: bytes) -> dict[str, tuple[str, bytes]]:
+    """dtype and bytes of every dataset of an HDF5 file."""
+    found: dict[str, tuple[str, bytes]] = {}
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.dtype.str, item[()].tobytes())
+
+    with h5py.File(io.BytesIO(data)) as file:
+        file.visititems(visit)
+    return found
 
 
 def test_every_format_has_a_golden_pointer() -> None:
