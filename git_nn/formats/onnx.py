@@ -8,6 +8,7 @@ ONNX only where it begins as a model does and is one message from end to end.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from git_nn.errors import LayoutError
@@ -16,7 +17,7 @@ from git_nn.formats.onnx_structure import model
 from git_nn.formats.onnx_walk import GRAPH, tensors
 from git_nn.formats.protobuf import BYTES, VARINT, Buffered, Field, fields
 from git_nn.objects.layout import Extent, Layout, Payload
-from git_nn.objects.tensor import Shape, check_shape, dtype_bits, nbytes
+from git_nn.objects.tensor import Shape, dtype_bits
 
 NAME = "onnx"
 VERSION = 1
@@ -61,21 +62,9 @@ def layout(source: Source) -> Layout:
 
 def payload(name: str, dtype: str, shape: Shape, extents: tuple[Extent, ...]) -> Payload:
     """The payload of a tensor; bytes where its dtype is unknown or does not fill whole bytes."""
-    length = sum(extent.length for extent in extents)
-    check_shape(shape)
-    if not dtype or (dtype_bits(dtype) < 8 and _is_padded(dtype, shape)):
-        return Payload(name, "u8", (length,), extents)
-    if nbytes(dtype, shape) != length:
-        raise LayoutError(f"{name[:80]!r}: dtype x shape and the data differ in size")
+    if not dtype or dtype_bits(dtype) * prod(shape) % 8:
+        return Payload(name, "u8", (sum(extent.length for extent in extents),), extents)
     return Payload(name, dtype, shape, extents)
-
-
-def _is_padded(dtype: str, shape: Shape) -> bool:
-    try:
-        nbytes(dtype, shape)
-    except ValueError:
-        return True
-    return False
 
 
 def _check_model(source: Source) -> None:

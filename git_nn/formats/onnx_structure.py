@@ -113,8 +113,12 @@ def _numbers(source: Source, found: list[Field], size: int) -> Iterator[int]:
 
 def _float(bits: int) -> float | str:
     """A single-precision number in as few digits as tell it from others; JSON has no NaN."""
-    value: float = struct.unpack("<f", struct.pack("<I", bits & 0xFFFF_FFFF))[0]
-    return float(f"{value:.9g}") if math.isfinite(value) else str(value)
+    raw = struct.pack("<I", bits & 0xFFFF_FFFF)
+    (value,) = struct.unpack("<f", raw)
+    if not math.isfinite(value):
+        return str(value)
+    shorter = (float(f"{value:.{digits}g}") for digits in range(6, 10))
+    return next((each for each in shorter if struct.pack("<f", each) == raw), value)
 
 
 def _listed(values: list[Any]) -> list[Any] | str:

@@ -10,18 +10,20 @@ Numbers of fields and data types: onnx/onnx.proto.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from git_nn.errors import LayoutError
 from git_nn.formats.base import Source
 from git_nn.formats.protobuf import BYTES, VARINT, Field, fields, signed, varints
-from git_nn.objects.layout import MAX_TENSORS, Extent
+from git_nn.objects.layout import Extent
 from git_nn.objects.names import MAX_NAME_BYTES
 from git_nn.objects.tensor import MAX_RANK, Shape
 
 DEPTH = 32  # of graphs in nodes of graphs
 MANY = 200_000  # fields of one message that are looked at
+TENSORS = 100_000
 GRAPH, TRAINING, FUNCTION = 7, 20, 25  # of the model
 
 # data_type of a tensor -> dtype; strings and 2-bit numbers have none
@@ -36,7 +38,8 @@ _STRING, _EXTERNAL = 8, 1
 _RAW = 9
 # typed fields whose packed form is the array -> the data types that are kept in them
 _PACKED = {4: (1, 14), 10: (11, 15)}
-_TYPED = (3, 4, 5, 6, 7, 10, 11)
+_CONTENT = frozenset({3, 4, 5, 6, 7, _RAW, 10, 11})  # 3 is a segment, which nobody writes
+_TENSOR = frozenset({1, 2, 8, 13, 14}) | _CONTENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ def tensors(source: Source) -> Iterator[Tensor]:
     """Every tensor of the model that fills ``source``, under names that are all different."""
     taken: dict[str, int] = {}
     for count, (prefix, name, field) in enumerate(_model(source)):
-        if count >= MAX_TENSORS:
-            raise LayoutError(f"more than {MAX_TENSORS} tensors")
+        if count >= TENSORS:
+            raise LayoutError(f"more than {TENSORS} tensors")
         yield _tensor(source, field, prefix, name, taken)
 
 
@@ -67,10 +70,10 @@ def collect(source: Source, message: Field, *wanted: int) -> dict[int, list[Fiel
     """Those fields of ``message`` that are ``wanted``, each with its occurrences in order."""
     if message.wire != BYTES:
         raise LayoutError("a message is a number")
-    found: dict[int, list[Field]] = {number: [] for number in wanted}
+    found: defaultdict[int, list[Field]] = defaultdict(list)
     count = 0
     for field in fields(source, message.start, message.stop):
-        if field.number in found:
+        if field.number in wanted:
             found[field.number].append(field)
             count += 1
             if count > MANY:
@@ -148,7 +151,7 @@ def _nodes(source: Source, nodes: list[Field], prefix: str, depth: int) -> Itera
         found = collect(source, node, 2, 3, 5)
         if found[5]:
             name = text(source, found[3]) or text(source, found[2][:1]) or str(number)
-            yield from _attributes(source, found[5], _prefix(prefix, name), depth)
+            yield from _attributes(source, found[5], f"{prefix}{name}.", depth)
 
 
 def _attributes(source: Source, found: list[Field], prefix: str, depth: int) -> Iterator[Place]:
@@ -192,7 +195,7 @@ def _prefix(*parts: str) -> str:
 def _tensor(
     source: Source, message: Field, prefix: str, name: str | None, taken: dict[str, int]
 ) -> Tensor:
-    found = collect(source, message, 1, 2, 8, _RAW, 13, 14, *_TYPED)
+    found = collect(source, message, *_TENSOR)
     own = text(source, found[8]) if name is None else name
     name = _free(prefix + own, taken)
     kind = found[2][-1].value if found[2] else 0
@@ -206,14 +209,15 @@ def _tensor(
 
 def _data(found: dict[int, list[Field]], kind: int, shape: Shape) -> tuple[Extent, ...] | None:
     """Where the packed array stands: the raw bytes, or a list of floats that is packed."""
-    held = [number for number in (_RAW, *_TYPED) if found[number]]
+    held = found.keys() & _CONTENT
     if not held:
         return () if 0 in shape and kind != _STRING else None
-    parts = found[held[0]]
-    packed = held[0] == _RAW or kind in _PACKED.get(held[0], ())
-    if len(held) > 1 or not packed or any(part.wire != BYTES for part in parts):
+    (number, *others) = held
+    parts = found[number]
+    packed = number == _RAW or kind in _PACKED.get(number, ())
+    if others or not packed or any(part.wire != BYTES for part in parts):
         return None
-    if held[0] == _RAW and len(parts) > 1:
+    if number == _RAW and len(parts) > 1:
         raise LayoutError("a tensor has its raw bytes twice")
     return tuple(Extent(p.start, p.stop - p.start) for p in parts if p.stop > p.start)
 

@@ -57,13 +57,25 @@ def fields(source: Source, start: int, stop: int) -> Iterator[Field]:
     if not 0 <= start <= stop <= source.size:
         raise LayoutError("a message leaves the file")
     while start < stop:
-        found = _field(source, start, stop)
+        head = source.read(start, min(_HEAD, stop - start))
+        found = _short(head, start) or _field(head, start)
+        if found.stop > stop:
+            raise LayoutError("a field leaves its message")
         yield found
         start = found.stop
 
 
-def _field(source: Source, start: int, stop: int) -> Field:
-    head = source.read(start, min(_HEAD, stop - start))
+def _short(head: bytes, start: int) -> Field | None:
+    """A field whose tag and number or length are a byte each, as most are: a shorter way."""
+    if len(head) < 2 or head[0] & 0x80 or head[1] & 0x80:
+        return None
+    number, wire, value = head[0] >> 3, head[0] & 7, head[1]
+    if number and wire == BYTES:
+        return Field(number, BYTES, 0, start + 2, start + 2 + value)
+    return Field(number, VARINT, value, start + 1, start + 2) if number and not wire else None
+
+
+def _field(head: bytes, start: int) -> Field:
     tag, used = varint(head, 0)
     number, wire = tag >> 3, tag & 7
     if not 0 < number < 1 << 29:
@@ -80,15 +92,11 @@ def _field(source: Source, start: int, stop: int) -> Field:
         value = int.from_bytes(head[used : end - start], "little")
     else:
         raise LayoutError(f"wire type {wire} is none")
-    if end > stop:
-        raise LayoutError("a field leaves its message")
     return Field(number, wire, value, at, end)
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """The varint at ``at``, mod 2**64 as the library has it, and where it ends."""
-    if at < len(data) and data[at] < 0x80:  # most are this short
-        return data[at], at + 1
     value = shift = 0
     for i in range(at, min(at + 10, len(data))):
         byte = data[i]

@@ -24,8 +24,9 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import flax_file, gguf_file, onnx_file
+from tests.support import flax_file, gguf_file, onnx_file, onnx_file
 from tests.support.models import safetensors_file
+from tests.support.protobuf_file import field
 from tests.support.protobuf_file import field
 from tests.support.torch_file import S, ordered, save, tensor
 
@@ -147,11 +148,25 @@ def _onnx() -> bytes:
     return onnx_file.model(onnx_file.graph(weights, [node]))
 
 
+def _onnx() -> bytes:
+    constant = onnx_file.tensor("", "bf16", (2, 3), HALF.tobytes())
+    node = onnx_file.node(
+        "Constant", [], ["y"], onnx_file.attribute("value", 5, constant, 4), name="one"
+    )
+    weights = [
+        onnx_file.tensor("layers.10.w", "f32", (3, 4), KERNEL.tobytes()),
+        onnx_file.tensor("layers.2.w", "f32", (4,), None, field(4, ODD.tobytes())),
+        onnx_file.tensor("layers.2.steps", "i64", (2,), None, onnx_file.packed(7, [1, 300])),
+    ]
+    return onnx_file.model(onnx_file.graph(weights, [node]))
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
     "tiny.pt": _torch,
     "tiny.gguf": _gguf,
+    "tiny.onnx": _onnx,
     "tiny.onnx": _onnx,
     "tiny.msgpack": _flax,
     "tiny.keras": _keras,

@@ -172,6 +172,11 @@ def expected(name: str) -> bytes:
                 "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
                 "one.value": ("bf16 2x3", half),
             })  # fmt: skip
+        case "tiny.onnx":
+            return text(name, "onnx", {
+                "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
+                "one.value": ("bf16 2x3", half),
+            })  # fmt: skip
         case "tiny.gguf":
             return text(name, "gguf", {
                 "blk.2.packed": ("q4_0 2x32", [BLOCKS]), "blk.2.w": ("bf16 2x3", half),
