@@ -26,7 +26,10 @@ _ENCODE = Global("_codecs", "encode")
 
 
 class ArrayMachine(Machine):
-    """``interrupted`` is whether bytes were skipped that are no opcodes to joblib."""
+    """``interrupted`` is whether bytes were skipped that are no opcodes to joblib.
+
+    Without ``joblib`` they are opcodes like any other.
+    """
 
     def __init__(
         self,
@@ -34,9 +37,12 @@ class ArrayMachine(Machine):
         start: int = 0,
         stop: int | None = None,
         budget: Budget | None = None,
+        *,
+        joblib: bool = True,
     ) -> None:
         super().__init__(source, start, stop, budget)
         self.interrupted = False
+        self._joblib = joblib
         self._texts: list[tuple[str, Span]] = []  # the last two short ones
 
     def literal(self, length: int, *, text: bool = False) -> bytes | Span:
@@ -79,7 +85,7 @@ class ArrayMachine(Machine):
             return
         if isinstance(target.state, tuple) and len(target.state) == _RECONSTRUCTED:
             target.state = (*target.state[:-1], self._placed(target.state[-1]))
-        elif target.function == WRAPPER and isinstance(target.state, Dict):
+        elif self._joblib and target.function == WRAPPER and isinstance(target.state, Dict):
             self._read_array(target, target.state)
 
     def _read_array(self, wrapper: Call, state: Dict) -> None:
@@ -91,7 +97,7 @@ class ArrayMachine(Machine):
         if self.end < self._frame:
             raise LayoutError("the joblib file has an array inside of a frame")
         if dtype.objects:
-            inner = Machine(self._source, self.end, self._stop, self.budget)
+            inner = ArrayMachine(self._source, self.end, self._stop, self.budget, joblib=False)
             try:
                 wrapper.args = (run(inner),)
             finally:

@@ -118,8 +118,10 @@ def wrapper_shape(state: Dict) -> tuple[Dtype | None, Shape | None, str]:
 
 
 def _wrapped(data: Any, state: Dict) -> Array | list[Any] | None:
+    if isinstance(data, Call):  # an array of objects, pickled by itself
+        return array_of(data)
     if not isinstance(data, Span):
-        return [data]
+        return None
     dtype, shape, order = wrapper_shape(state)
     return None if dtype is None or shape is None else _placed(data, dtype.name, shape, order)
 

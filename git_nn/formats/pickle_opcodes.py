@@ -40,6 +40,8 @@ def run(machine: Machine) -> Any:
         ) from error
     except IndexError as error:
         raise BrokenPickleError("the pickle takes more from its stack than is there") from error
+    except UnicodeDecodeError as error:
+        raise BrokenPickleError(f"the pickle has text that is none: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise LayoutError(f"the pickle makes no sense: {error}") from error
     raise LayoutError(f"the pickle has more than {OPCODES} opcodes")

@@ -3,6 +3,9 @@
 A name is safe when calling it, with whatever arguments and however nested, only builds
 plain data, arrays or tensors. Everything else is reported; so is a pickle that is read here
 only to a part while its real loader might read on.
+
+Files of joblib are followed past their arrays, as joblib does, and also read as pickle
+itself would, to which the arrays are opcodes: what either one would call is told.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from collections.abc import Iterable, Iterator
 
 from git_nn.errors import LayoutError
 from git_nn.formats.base import BytesSource, Source
+from git_nn.formats.pickle_arrays import ArrayMachine
+from git_nn.formats.pickle_compressed import compression, hides_pickle
 from git_nn.formats.pickle_machine import BrokenPickleError, Machine
 from git_nn.formats.pickle_opcodes import run
 
@@ -46,12 +51,14 @@ _SAFE: dict[str, set[str]] = {
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy.core.numeric": {"_frombuffer"},
     "numpy._core.numeric": {"_frombuffer"},
+    "joblib.numpy_pickle": {"NumpyArrayWrapper"},
 }  # fmt: skip
 _SAFE_PATTERNS = (
     re.compile(r"torch [A-Za-z0-9]+Storage"),
     re.compile(r"torch (bool|(u?int|float|bfloat|complex|q?u?int)[0-9][0-9a-z_]*)"),
     re.compile(r"torch\._utils _rebuild_[a-z0-9_]+"),
     re.compile(r"numpy\.dtypes [A-Za-z0-9]+DType"),
+    re.compile(r"ml_dtypes (bfloat16|float[0-9]+_[a-z0-9]+|u?int[0-9]+)"),
     re.compile(r"numpy (bool_?|u?int[0-9]+|float[0-9]+|complex[0-9]+)"),
     re.compile(r"__torch__\S* \S+"),  # TorchScript's own types; no Python module is ever called so
 )
@@ -75,6 +82,8 @@ def scan(source: Source) -> list[str]:
     head = source.read(0, min(source.size, 4))
     if head == b"PK\x03\x04":
         return unsafe_globals(_zip_globals(source))
+    if hides_pickle(source):
+        return [f"{UNREADABLE} it is compressed with {compression(source)}"]
     return unsafe_globals(_file_globals(source))
 
 
@@ -138,13 +147,15 @@ def _file_globals(source: Source) -> Iterator[str]:
         marked = _has_proto(source, start)
         if start and not marked:
             return
-        machine = Machine(source, start)
+        machine = ArrayMachine(source, start)
         why = _run(machine)
         if not (marked or machine.stopped or machine.called):
             return
         yield from (f"{found.module} {found.name}" for found in machine.globals)
         if why:
             yield f"{UNREADABLE} {why}"
+        if machine.interrupted:
+            yield from _globals(source, start, source.size)
         if not machine.stopped:
             return
         start = machine.end

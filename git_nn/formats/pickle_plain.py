@@ -1,4 +1,4 @@
-"""What a torch checkpoint says beside its tensors: epoch, rates, class names, as JSON values.
+"""What a pickle says beside its tensors: epoch, rates, classes, parameters, as JSON values.
 
 Bounded: VALUES values, DEPTH levels, lists of up to LIST items and texts of up to TEXT
 characters; what exceeds a limit is left out.
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from git_nn.formats.pickle_machine import Call, Dict, Global, Set
+from git_nn.formats.pickle_machine import Call, Dict, Global, PersistentId, Set
+from git_nn.formats.pickle_numpy import WRAPPER
 
 VALUES = 20_000
 DEPTH = 20
@@ -80,8 +81,19 @@ def _object(call: Call, depth: int, budget: _Budget) -> Any:
     if call.items is not None:
         return _mapping(call.items, depth, budget)
     state = call.state[0] if isinstance(call.state, tuple) and call.state else call.state
-    if not isinstance(state, Dict) or not isinstance(call.function, Global):
+    made_by = _class(call.function)
+    if not isinstance(state, Dict) or made_by is None or made_by == WRAPPER:
         return _NOTHING
     attributes = _mapping(state.items, depth, budget)
-    name = f"{call.function.module}.{call.function.name}"
+    name = f"{made_by.module}.{made_by.name}"
     return {"class": name[:TEXT], **(attributes if attributes is not _NOTHING else {})}
+
+
+def _class(function: Any) -> Global | None:
+    """The class of an object; torch gives the source of its own classes before 1.6."""
+    match function:
+        case Global():
+            return function
+        case PersistentId(("module", Global() as made_by, *_)):
+            return made_by
+    return None

@@ -58,7 +58,7 @@ def _place(
         if storage.length % (dtype_bits(dtype) // 8):
             dtype = "u8"
         shape = (storage.length // (dtype_bits(dtype) // 8),)
-        name = _free(f"storage:{key}", taken)
+        name = free(f"storage:{key}", taken)
         placed.payloads.append(Payload(name, dtype, shape, _extents(storage)))
         placed.views += (_view(reference, name, 0) for reference in usable)
         return
@@ -109,7 +109,8 @@ def _first(reference: Reference, other: Reference | None) -> Reference:
     return other
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free(name: str, taken: set[str]) -> str:
+    """``name``, made longer until it is not taken; now it is."""
     while name in taken:
         name += "~"
     taken.add(name)

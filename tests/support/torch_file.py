@@ -157,6 +157,67 @@ def save(value: Any, *, root: str = "archive", byteorder: str = "little") -> byt
     return archive({f"{root}/{name}": data for name, data in members.items()})
 
 
+def save_legacy(value: Any, *, keys: Mapping[str, str] | None = None) -> bytes:
+    """What torch.save wrote before 1.6; ``keys`` are the addresses of the storages, in memory."""
+    data = storages(value)
+    renamed = {key: (keys or {}).get(key, f"9{key}") for key in data}
+    info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "long": 4}}
+    pickles = [0x1950A86A20F9469CFC6C, 1001, info, _addressed(value, renamed, {})]
+    out = b"".join(map(dumps, [*pickles, sorted(renamed.values())]))
+    sizes = {key: SIZES[dtype] for key, dtype in kinds(value).items()}
+    for key in sorted(data, key=lambda key: renamed[key]):
+        out += struct.pack("<q", len(data[key]) // sizes[key]) + data[key]
+    return out
+
+
+def kinds(value: Any) -> dict[str, str]:
+    """The dtype of every storage in ``value``, by key."""
+    match value:
+        case S():
+            return {value.key: value.dtype}
+        case R():
+            parts: Iterable[Any] = (*value.args, *value.items.values(), value.state)
+        case dict():
+            parts = value.values()
+        case list() | tuple():
+            parts = value
+        case _:
+            parts = ()
+    return {key: dtype for part in parts for key, dtype in kinds(part).items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Address(S):
+    """A storage as files of before 1.6 name it."""
+
+    @property
+    def id(self) -> tuple[Any, ...]:
+        return (*super(_Address, self).id, None)
+
+
+def _addressed(value: Any, keys: Mapping[str, str], seen: dict[int, Any]) -> Any:
+    """``value`` with other keys, which was there twice where it was."""
+    if id(value) in seen:
+        return seen[id(value)]
+
+    def of(part: Any) -> Any:
+        return _addressed(part, keys, seen)
+
+    match value:
+        case S() if type(value) is S:
+            made: Any = _Address(keys[value.key], value.dtype, value.data)
+        case R():
+            items = {key: of(item) for key, item in value.items.items()}
+            made = R(value.function, tuple(map(of, value.args)), items, of(value.state))
+        case dict():
+            made = {key: of(item) for key, item in value.items()}
+        case list() | tuple():
+            made = type(value)(map(of, value))
+        case _:
+            return value
+    return seen.setdefault(id(value), made)
+
+
 def _combined(contents: Iterable[bytes]) -> bytes:
     """The second half of a serialization id: the hash_combine of all CRC-32s so far."""
     seed = 0
