@@ -24,11 +24,10 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import flax_file, gguf_file, onnx_file, onnx_file
+from tests.support import flax_file, gguf_file, onnx_file, pickle_file
 from tests.support.models import safetensors_file
 from tests.support.protobuf_file import field
-from tests.support.protobuf_file import field
-from tests.support.torch_file import S, ordered, save, tensor
+from tests.support.torch_file import S, dumps, ordered, save, save_legacy, tensor
 
 FOLDER = Path(__file__).parent
 
@@ -81,6 +80,22 @@ def _torch() -> bytes:
         "part": tensor(flat, (2,), offset=1),
     }
     return save({"epoch": 3, "model": ordered(weights)}, root="tiny")
+
+
+def _torch_legacy() -> bytes:
+    kernel, flat = S("0", "f32", KERNEL.tobytes()), S("1", "f32", ODD.tobytes())
+    weights = {"kernel": tensor(kernel, (3, 4)), "part": tensor(flat, (2,), offset=1)}
+    return save_legacy({"epoch": 3, "model": ordered(weights)}, keys={"0": "942", "1": "17"})
+
+
+def _pickle() -> bytes:
+    arrays = {
+        "kernel": pickle_file.array(KERNEL),
+        "turned": pickle_file.array(np.asfortranarray(KERNEL * 2)),
+        "bias": pickle_file.array(BIG_ENDIAN),
+        "empty": pickle_file.array(KERNEL[:0]),
+    }
+    return dumps({"alpha": 0.5, "step": pickle_file.array(STEP), "coefs_": [ordered(arrays)]})
 
 
 def _gguf() -> bytes:
@@ -148,25 +163,13 @@ def _onnx() -> bytes:
     return onnx_file.model(onnx_file.graph(weights, [node]))
 
 
-def _onnx() -> bytes:
-    constant = onnx_file.tensor("", "bf16", (2, 3), HALF.tobytes())
-    node = onnx_file.node(
-        "Constant", [], ["y"], onnx_file.attribute("value", 5, constant, 4), name="one"
-    )
-    weights = [
-        onnx_file.tensor("layers.10.w", "f32", (3, 4), KERNEL.tobytes()),
-        onnx_file.tensor("layers.2.w", "f32", (4,), None, field(4, ODD.tobytes())),
-        onnx_file.tensor("layers.2.steps", "i64", (2,), None, onnx_file.packed(7, [1, 300])),
-    ]
-    return onnx_file.model(onnx_file.graph(weights, [node]))
-
-
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
     "tiny.pt": _torch,
+    "tiny.legacy.pt": _torch_legacy,
+    "tiny.pkl": _pickle,
     "tiny.gguf": _gguf,
-    "tiny.onnx": _onnx,
     "tiny.onnx": _onnx,
     "tiny.msgpack": _flax,
     "tiny.keras": _keras,

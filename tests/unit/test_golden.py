@@ -41,7 +41,10 @@ COMMENT = (
     "# weights of a neural network; to get them: "
     "pip install git-nn && git nn install && git nn pull"
 )
-FORMS = {("tiny.h5", "chunked"): "h5[2x4;shuffle;deflate]", ("tiny.npy", "array"): "fortran"}
+FORMS = {
+    ("tiny.h5", "chunked"): "h5[2x4;shuffle;deflate]", ("tiny.npy", "array"): "fortran",
+    ("tiny.pkl", "coefs_.0.turned"): "fortran",
+}  # fmt: skip
 CHECKED = {"tiny.keras": ".h5", "tiny.npz": ".npy"}  # whose CRC-32s follow from payloads
 Payload = list[bytes]  # the parts in which the file has it
 Run = bytes | list[int] | list[list[int]]
@@ -172,10 +175,17 @@ def expected(name: str) -> bytes:
                 "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
                 "one.value": ("bf16 2x3", half),
             })  # fmt: skip
-        case "tiny.onnx":
-            return text(name, "onnx", {
-                "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
-                "one.value": ("bf16 2x3", half),
+        case "tiny.legacy.pt":
+            return text(name, "torch-legacy", {
+                "model.kernel": ("f32 3x4", kernel),
+                "model.part": ("f32 2", "view 1 1 of storage:1"), "storage:1": ("f32 4", odd),
+            })  # fmt: skip
+        case "tiny.pkl":
+            return text(name, "pickle", {
+                "coefs_.0.bias": ("f64be 5", [BIG_ENDIAN.tobytes()]),
+                "coefs_.0.empty": ("f32 0x4", [b""]), "coefs_.0.kernel": ("f32 3x4", kernel),
+                "coefs_.0.turned": ("f32 3x4", [(KERNEL * 2).T.tobytes()]),
+                "step": ("i64 scalar", step),
             })  # fmt: skip
         case "tiny.gguf":
             return text(name, "gguf", {
