@@ -33,14 +33,14 @@ def array(values: np.ndarray, data: Any = None) -> R:
     )
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]  # noqa: SLF001
+class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
     """joblib's: an array is a wrapper, and its bytes follow at once."""
 
     def __init__(self, file: io.BytesIO, protocol: int, *, aligned: bool) -> None:
         super().__init__(file, protocol)
         self.file, self.aligned = file, aligned
 
-    def save(self, obj: Any, save_persistent_id: bool = True) -> None:  # noqa: FBT001, FBT002
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if type(obj) is not np.ndarray:
             super().save(obj, save_persistent_id)
             return

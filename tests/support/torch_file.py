@@ -192,7 +192,7 @@ class _Address(S):
 
     @property
     def id(self) -> tuple[Any, ...]:
-        return (*super(_Address, self).id, None)
+        return (*super().id, None)
 
 
 def _addressed(value: Any, keys: Mapping[str, str], seen: dict[int, Any]) -> Any:
