@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from git_nn.diff import structure
 from git_nn.diff.changes import Change, Kind, classify, content
-from git_nn.diff.result import ModelDiff, Readable, TensorDelta, shown_order
+from git_nn.diff.result import Finding, ModelDiff, Readable, TensorDelta, shown_order
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError
 from git_nn.measured import Key, Measured, key_id
 from git_nn.model import FileModel, StoredModel, open_pointer
@@ -33,11 +33,12 @@ class Reading:
     """How tensors are read for their numbers.
 
     ``cache`` keeps what was measured; ``advance`` is told of each pair of tensors how many bytes
-    it has, when it is done.
+    it has, when it is done. ``ranks``: the rank of each changed matrix, too, which is slow.
     """
 
     cache: Measured | None = None
     advance: Callable[[int], None] | None = None
+    ranks: bool = False
 
 
 def compare(
@@ -75,44 +76,43 @@ def _deltas(
     changes: Sequence[Change], old: Readable, new: Readable, reading: Reading
 ) -> list[TensorDelta]:
     """Each change with its numbers: those in the cache, and the others measured side by side."""
-    keys = [_key(change, old, new) if change.measurable else None for change in changes]
+    keys = [_key(change, old, new, reading) if change.measurable else None for change in changes]
     known = _recalled(keys, reading.cache)
 
     def delta(i: int) -> TensorDelta:
         change, key = changes[i], keys[i]
         if not change.measurable:
             return TensorDelta(change.kind, change)
-        numbers = None if key is None else known.get(key_id(key))
-        return _named(change, numbers) if numbers is not None else _measured(change, old, new)
+        found = None if key is None else known.get(key_id(key))
+        return _named(change, found) if found else _measured(change, old, new, reading)
 
     deltas = []
     with ThreadPoolExecutor(_THREADS, "git-nn-measure") as pool:
-        for change, found in zip(changes, pool.map(delta, range(len(changes))), strict=True):
-            deltas.append(found)
+        for change, made in zip(changes, pool.map(delta, range(len(changes))), strict=True):
+            deltas.append(made)
             if reading.advance is not None and change.measurable and change.new is not None:
                 reading.advance(nbytes(change.new.dtype, change.new.shape))
     if reading.cache is not None:
-        made = zip(keys, deltas, strict=True)
         reading.cache.remember(
             {
-                key_id(key): one.numbers
-                for key, one in made
+                key_id(key): Finding(one.numbers, one.relations)
+                for key, one in zip(keys, deltas, strict=True)
                 if key is not None and one.numbers is not None and key_id(key) not in known
             }
         )
     return deltas
 
 
-def _recalled(keys: Sequence[Key | None], cache: Measured | None) -> dict[bytes, Numbers]:
+def _recalled(keys: Sequence[Key | None], cache: Measured | None) -> dict[bytes, Finding]:
     wanted = [key for key in keys if key is not None]
     if cache is None or not wanted:
         return {}
     found = zip(wanted, cache.recall(wanted), strict=True)
-    return {key_id(key): numbers for key, numbers in found if numbers is not None}
+    return {key_id(key): finding for key, finding in found if finding is not None}
 
 
-def _key(change: Change, old: Readable, new: Readable) -> Key | None:
-    """What the numbers of a change depend on; None for forms, which need more than the bytes."""
+def _key(change: Change, old: Readable, new: Readable, reading: Reading) -> Key | None:
+    """What the findings of a change depend on; None for forms, which need more than the bytes."""
     assert change.old is not None
     assert change.new is not None
     sides = content(old.pointer, change.old), content(new.pointer, change.new)
@@ -121,27 +121,42 @@ def _key(change: Change, old: Readable, new: Readable) -> Key | None:
     windows = ([*(side.window or ())] for side in sides)
     return [
         str(change.kind),
+        int(reading.ranks),
         *([side.oid, side.dtype, list(side.shape)] for side in sides),
         *([w[0], list(w[1])] if w else [] for w in windows),
     ]
 
 
-def _measured(change: Change, old: Readable, new: Readable) -> TensorDelta:
+def _measured(change: Change, old: Readable, new: Readable, reading: Reading) -> TensorDelta:
     try:
-        numbers = _measure(change, old, new)
+        found = _finding(change, old, new, reading)
     except (MissingObjectError, DamagedObjectError) as error:
         missing = isinstance(error, MissingObjectError)
         return TensorDelta(change.kind, change, unread=NOT_HERE if missing else error.message)
     except MemoryError:
         return TensorDelta(change.kind, change, unread="too large to read here")
-    if numbers is None:
+    if found is None:
         return TensorDelta(change.kind, change, unread=_form(change))
-    return _named(change, numbers)
+    return _named(change, found)
 
 
-def _named(change: Change, numbers: Numbers) -> TensorDelta:
-    same_bits = change.kind is Kind.CHANGED and not numbers.changed and not _in_blocks(change)
-    return TensorDelta(Kind.RECODED if same_bits else change.kind, change, numbers)
+def _named(change: Change, found: Finding) -> TensorDelta:
+    same_bits = not found.numbers.changed and not _in_blocks(change)
+    kind = Kind.RECODED if change.kind is Kind.CHANGED and same_bits else change.kind
+    return TensorDelta(kind, change, found.numbers, relations=found.relations)
+
+
+def _finding(change: Change, old: Readable, new: Readable, reading: Reading) -> Finding | None:
+    from git_nn.diff import relations
+
+    numbers = _measure(change, old, new)
+    if numbers is None:
+        return None
+    found = relations.from_numbers(numbers, change.kind)
+    found += relations.from_values(change, numbers, old, new)
+    if reading.ranks:
+        found += relations.ranks(change, old, new)
+    return Finding(numbers, tuple(found))
 
 
 def _measure(change: Change, old: Readable, new: Readable) -> Numbers | None:

@@ -19,7 +19,7 @@ from git_nn.objects.oid import oid_of
 if TYPE_CHECKING:
     import sqlite3
 
-    from git_nn.diff.numbers import Numbers
+    from git_nn.diff.result import Finding
 
 VERSION = 1
 FILE = "cache/numbers.sqlite"
@@ -34,9 +34,9 @@ class Measured:
 
     path: Path
 
-    def recall(self, keys: Sequence[Key]) -> list[Numbers | None]:
+    def recall(self, keys: Sequence[Key]) -> list[Finding | None]:
         """What is known of each key."""
-        found: list[Numbers | None] = [None] * len(keys)
+        found: list[Finding | None] = [None] * len(keys)
         if not keys or not self.path.exists():
             return found
         with suppress(Exception), self._opened() as rows:
@@ -44,12 +44,12 @@ class Measured:
                 row = rows.execute("SELECT numbers FROM numbers WHERE key = ?", (key_id(key),))
                 record = row.fetchone()
                 if record is not None:
-                    found[i] = _numbers(unpack(record[0]))
+                    found[i] = _finding(unpack(record[0]))
         return found
 
-    def remember(self, numbers: Mapping[bytes, Numbers]) -> None:
-        """Keep numbers by what ``key_id`` gives; a cache that cannot be written is no error."""
-        if not numbers:
+    def remember(self, findings: Mapping[bytes, Finding]) -> None:
+        """Keep findings by what ``key_id`` gives; a cache that cannot be written is no error."""
+        if not findings:
             return
         with suppress(Exception), self._opened() as rows:
             (count,) = rows.execute("SELECT max(rowid) FROM numbers").fetchone()
@@ -57,7 +57,7 @@ class Measured:
                 rows.execute("DELETE FROM numbers")
             rows.executemany(
                 "INSERT OR IGNORE INTO numbers(key, numbers) VALUES (?, ?)",
-                [(key, pack(_plain(astuple(one)))) for key, one in numbers.items()],
+                [(key, pack(_plain(astuple(one)))) for key, one in findings.items()],
             )
             rows.commit()
 
@@ -86,13 +86,14 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _numbers(record: list[Any]) -> Numbers:
+def _finding(record: list[Any]) -> Finding:
     from git_nn.diff.numbers import Numbers
+    from git_nn.diff.result import Finding, Relation, Word
     from git_nn.diff.summary import Summary
 
-    names = [field.name for field in fields(Numbers)]
-    values = [tuple(value) if isinstance(value, list) else value for value in record]
-    named: dict[str, Any] = dict(zip(names, values, strict=True))
-    return Numbers(
-        **{**named, "before": Summary(*named["before"]), "after": Summary(*named["after"])}
-    )
+    values, relations = record
+    plain = [tuple(value) if isinstance(value, list) else value for value in values]
+    named: dict[str, Any] = dict(zip([f.name for f in fields(Numbers)], plain, strict=True))
+    sides = {"before": Summary(*named["before"]), "after": Summary(*named["after"])}
+    related = tuple(Relation(Word(word), of, value) for word, of, value in relations)
+    return Finding(Numbers(**{**named, **sides}), related)

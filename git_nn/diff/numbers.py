@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from git_nn.arrays import Array, as_float64, cast, element_bits
+from git_nn.diff.scale import Scale
 from git_nn.diff.summary import Summary, Totals, exponent_of, is_double, scaled
 from git_nn.diff.ulps import ulp_distance
 from git_nn.objects.tensor import Shape
@@ -39,6 +40,7 @@ class Numbers:
     flips: int
     rows: tuple[int, int] | None
     ulps: int | None
+    scale: float | None
     before: Summary
     after: Summary
 
@@ -65,6 +67,7 @@ class _Sums:
     largest_at: int = 0
     flips: int = 0
     ulps: int = 0
+    scale: Scale = field(default_factory=Scale)
     before: Totals = field(default_factory=Totals)
     after: Totals = field(default_factory=Totals)
 
@@ -181,6 +184,10 @@ def _add_block(sums: _Sums, rows: _Rows, old: Array, new: Array, dtype: str) -> 
     _add_sums(sums, before, after, distance)
     if before.dtype.kind != "c" and count:
         sums.flips += _flips(before, after)
+    if finite is not None:
+        sums.scale.possible = False
+    elif _same_floats(old, new):
+        sums.scale.add(before, after, new)
     return _add_ulps(sums, old, new, finite) if count else _same_floats(old, new)
 
 
@@ -273,6 +280,7 @@ def _finish(sums: _Sums, rows: _Rows, shape: Shape, *, comparable: bool) -> Numb
         flips=sums.flips,
         rows=rows.counts(),
         ulps=sums.ulps if comparable and sums.position else None,
+        scale=sums.scale.factor if comparable and sums.changed and sums.scale.possible else None,
         before=sums.before.summary(sums.exponent),
         after=sums.after.summary(sums.exponent),
     )

@@ -52,7 +52,8 @@ class Word(StrEnum):
     PERMUTED = "permuted"  # the old rows in another order
     ROWS = "rows"  # ``value`` rows more or fewer, the others as they were, wherever they went in
     SCALED = "scaled"  # the old values times ``value``, rounded once
-    LOW_RANK = "low-rank"  # the difference is a matrix of rank ``value``
+    LOW_RANK = "low-rank"  # the difference is a matrix of rank ``value``, but for rounding
+    EFFECTIVE_RANK = "effective rank"  # of the difference: ``value``
     REROUNDED = "re-rounded"  # no element moved by more than one representable value
 
 
@@ -61,6 +62,14 @@ class Relation:
     word: Word
     of: str = ""
     value: float | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What comparing the values of one tensor in two versions gave."""
+
+    numbers: Numbers
+    relations: tuple[Relation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

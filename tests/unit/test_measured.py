@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from git_nn.compare import Reading, compare
-from git_nn.diff.numbers import Numbers, measure
+from git_nn.diff.numbers import measure
+from git_nn.diff.result import Finding, Relation, Word
 from git_nn.measured import MOST, Measured, key_id
 from tests.unit.diff.versions import f32, version
 
@@ -20,19 +21,20 @@ def cache(tmp_path: Path) -> Measured:
     return Measured(tmp_path / "nn" / "cache" / "numbers.sqlite")
 
 
-def some(seed: int) -> Numbers:
+def some(seed: int) -> Finding:
     rng = np.random.default_rng(seed)
     old, new = rng.standard_normal((2, 5, 7))
-    return measure(old, new, "f64")
+    related = Relation(Word.SCALED, value=0.5), Relation(Word.DUPLICATE, of="x")
+    return Finding(measure(old, new, "f64"), related)
 
 
 def test_numbers_come_back_exactly(cache: Measured) -> None:
     odd = np.array([math.nan, math.inf, 0.0]), np.array([1.0, -math.inf, 2.0])
     kept = {
         ("a", b"\x00" * 32): some(1),
-        ("b", 2**60): measure(*odd, "f64"),
-        ("c", ""): measure(np.zeros((0, 3)), np.zeros((0, 3)), "f64"),
-        ("d", 7): measure(np.array([0], "i8"), np.array([2**62], "i8"), "i64"),
+        ("b", 2**60): Finding(measure(*odd, "f64")),
+        ("c", ""): Finding(measure(np.zeros((0, 3)), np.zeros((0, 3)), "f64")),
+        ("d", 7): Finding(measure(np.array([0], "i8"), np.array([2**62], "i8"), "i64")),
     }
     cache.remember({key_id(key): numbers for key, numbers in kept.items()})
     assert cache.recall([*kept, ("nothing",)]) == [*kept.values(), None]
