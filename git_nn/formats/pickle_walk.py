@@ -80,7 +80,9 @@ def _walk(root: Any, read: Read[T]) -> Iterator[tuple[str | None, T]]:
             tensor, node, args = read(node)
             if tensor is not None:
                 yield _path([*keys, key]), tensor
-        if isinstance(node, _CONTAINERS) and id(node) not in seen and len(stack) < DEPTH:
+        if not node or not isinstance(node, _CONTAINERS):  # the empty ones are many
+            continue
+        if id(node) not in seen and len(stack) < DEPTH:
             seen.add(id(node))
             keys.append(key)
             stack.append(_children(node, args))

@@ -92,14 +92,25 @@ def _tiles(usable: list[Reference], size: int) -> list[Reference] | None:
         return [whole]
     if len({dtype_bits(reference.dtype) for reference in usable}) > 1:
         return None
-    spans = sorted(span for span in first if span[0] < span[1])
+    spans = _row(first, size)
     borders = [start for start, _ in spans] + [size]
-    if not size or [0, *(stop for _, stop in spans)] != borders:
-        return None
     for start, stop in map(_span, usable):
         if start < stop and stop > borders[bisect_right(borders, start)]:
             return None
-    return [first[span] for span in spans]
+    return [first[span] for span in spans] or None
+
+
+def _row(spans: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """Those that fill [0, size) without gap and overlap, the others inside of them; else []."""
+    row: list[tuple[int, int]] = []
+    end = 0
+    for start, stop in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start == end < stop:
+            row.append((start, stop))
+            end = stop
+        elif stop > end:
+            return []
+    return row if end == size else []
 
 
 def _first(reference: Reference, other: Reference | None) -> Reference:

@@ -161,6 +161,67 @@ def test_a_part_of_a_whole_tensor_is_a_view_on_it() -> None:
     assert layout.views == (View("row", "f32", (3,), "w", 3, (1,)),)
 
 
+def test_tensors_that_tile_a_storage_are_payloads_of_their_own() -> None:
+    """Flat parameters: one payload per tensor, as if each had a storage of its own."""
+    value = {
+        "bias": tensor(C, (4,), (1,), 20), "w": tensor(C, (4, 5)), "tied": tensor(C, (5, 4)),
+        "row": tensor(C, (5,), (1,), 10), "column": tensor(C, (2,), (2,), 20),
+        "none": tensor(C, (0, 3), (3, 1), 7),
+    }  # fmt: skip
+    data = save(value)
+    layout = layout_of(data)
+    stored = {p.name: data[p.extents[0].offset : p.extents[0].stop] for p in layout.payloads}
+    assert stored == {"tied": C.data[:80], "bias": C.data[80:]}
+    assert views(layout) == {
+        "w": View("w", "f32", (4, 5), "tied", 0, (5, 1)),
+        "row": View("row", "f32", (5,), "tied", 10, (1,)),
+        "column": View("column", "f32", (2,), "bias", 0, (2,)),
+        "none": View("none", "f32", (0, 3), views(layout)["none"].payload, 7, (3, 1)),
+    }
+    assert len(layout.checksums) == 2 * 2  # still one CRC-32 for the whole member
+    assert all(checksum_holds(checksum, data) for checksum in layout.checksums)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": tensor(C, (10,)), "b": tensor(C, (13,), (1,), 11)},  # a gap
+        {"a": tensor(C, (10,)), "b": tensor(C, (15,), (1,), 9)},  # an overlap
+        {"a": tensor(C, (10,)), "b": tensor(C, (14,), (1,), 10), "c": tensor(C, (2,), (1,), 9)},
+        {"a": tensor(C, (10,)), "b": tensor(C, (7, 2), (1, 7), 10)},  # not in C order
+        {"b": tensor(C, (14,), (1,), 10)},
+    ],
+)
+def test_a_storage_that_is_not_tiled_is_one_payload(value: Any) -> None:
+    data = save(value)
+    layout = layout_of(data)
+    assert [(p.name, p.length) for p in layout.payloads] == [("storage:2", 96)]
+    assert set(views(layout)) == set(value)
+
+
+def test_windows_of_another_dtype_do_not_cut_a_storage() -> None:
+    dtypes = {"a": ("float32", 0, 2), "b": ("float64", 1, 2)}
+    value = {
+        name: R(
+            G("torch._utils", "_rebuild_tensor_v3"),
+            (PID("0", "UntypedStorage", 24), at, (n,), (1,), False, ordered({}), G("torch", kind)),
+        )
+        for name, (kind, at, n) in dtypes.items()
+    }
+    layout = layout_of(packed(dumps(value), {"0": content(24)}))
+    assert [(p.name, p.dtype, p.length) for p in layout.payloads] == [("storage:0", "u8", 24)]
+    assert views(layout)["b"] == View("b", "f64", (2,), "storage:0", 1, (1,))
+
+
+def test_a_tensor_that_is_conjugated_on_reading_is_kept_by_its_storage() -> None:
+    store = storage("0", 3, "c64")
+    args = (*tensor(store, (3,)).args, {"conj": True})
+    value = {"w": R(G("torch._utils", "_rebuild_tensor_v2"), args)}
+    layout = layout_of(save(value))
+    assert [(p.name, p.dtype) for p in layout.payloads] == [("storage:0", "c64")]
+    assert layout.views == ()
+
+
 def test_strides_of_dimensions_of_one_element_do_not_matter() -> None:
     layout = layout_of(save({"conv": tensor(A, (6, 1, 1), (1, 77, 6))}))
     assert [(p.name, p.shape) for p in layout.payloads] == [("conv", (6, 1, 1))]
