@@ -37,6 +37,7 @@ _MODULES = {
     "npz": "npz",
     "npy": "npy",
     "gguf": "gguf",
+    "tflite": "tflite",
     "torch-legacy": "torch_legacy",
     "pickle": "pickle_file",
     "flax": "flax",

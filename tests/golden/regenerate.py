@@ -24,7 +24,7 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import flax_file, gguf_file, onnx_file, pickle_file
+from tests.support import flax_file, gguf_file, onnx_file, pickle_file, tflite_file
 from tests.support.models import safetensors_file
 from tests.support.protobuf_file import field
 from tests.support.torch_file import S, dumps, ordered, save, save_legacy, tensor
@@ -163,6 +163,17 @@ def _onnx() -> bytes:
     return onnx_file.model(onnx_file.graph(weights, [node]))
 
 
+def _tflite() -> bytes:
+    tensors = [
+        tflite_file.tensor("dense/kernel", "f32", (3, 4), 1),
+        tflite_file.tensor("tied", "f32", (4, 3), 1),
+        tflite_file.tensor("half", "bf16", (2, 3), 2),
+        tflite_file.tensor("input", "f32", (1, 4), 0),
+    ]
+    buffers = [tflite_file.buffer(data) for data in (b"", KERNEL.tobytes(), HALF.tobytes())]
+    return tflite_file.flatbuffer(tflite_file.model([tflite_file.subgraph(tensors)], buffers))
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
@@ -171,6 +182,7 @@ INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.pkl": _pickle,
     "tiny.gguf": _gguf,
     "tiny.onnx": _onnx,
+    "tiny.tflite": _tflite,
     "tiny.msgpack": _flax,
     "tiny.keras": _keras,
     "tiny.npz": _npz,

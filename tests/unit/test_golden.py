@@ -170,6 +170,11 @@ def expected(name: str) -> bytes:  # noqa: C901 - one case for each file
                 "model.turned": ("f32 4x3", "view 0 1x4 of model.kernel"),
                 "storage:2": ("f32 4", odd),
             })  # fmt: skip
+        case "tiny.tflite":
+            return text(name, "tflite", {
+                "dense/kernel": ("f32 3x4", kernel), "half": ("bf16 2x3", half),
+                "tied": ("f32 4x3", "view 0 3x1 of dense/kernel"),
+            })  # fmt: skip
         case "tiny.onnx":
             return text(name, "onnx", {
                 "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
