@@ -20,6 +20,7 @@ ROWS = {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
         "resolve", "stage", "beside", "measured", "du", "bases", "earlier", "remembered", "repack",
+        "history",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli"},

@@ -23,6 +23,8 @@ COMMANDS = {
     "ls": "the tensors of one file, in any version",
     "show": "the models of a commit, in short",
     "diff": "what changed in the models, with numbers",
+    "log": "which commits changed a model, which tensors, and how far",
+    "blame": "the last commit that changed each tensor",
     "resolve": "settle the tensors that a merge left in conflict",
     "pull": "turn pointers in the work tree into weights",
     "check": "what should not be committed; the pre-commit hook runs it",
@@ -36,8 +38,8 @@ COMMANDS = {
     "hook": "what the lines in .git/hooks call",
 }
 _PLAIN_GIT = frozenset({
-    "blame", "checkout", "cherry-pick", "clone", "commit", "fetch", "init", "log", "merge", "mv",
-    "push", "rebase", "reset", "restore", "revert", "rm", "stash", "switch", "tag", "worktree",
+    "checkout", "cherry-pick", "clone", "commit", "fetch", "init", "merge", "mv", "push",
+    "rebase", "reset", "restore", "revert", "rm", "stash", "switch", "tag", "worktree",
 })  # fmt: skip
 
 
