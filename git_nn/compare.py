@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from git_nn.diff import structure
+from git_nn.diff import duplicates, shifts, structure
 from git_nn.diff.changes import Change, Kind, classify, content
+from git_nn.diff.headlines import headlines
 from git_nn.diff.result import Finding, ModelDiff, Readable, TensorDelta, shown_order
+from git_nn.diff.shifts import Shift
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError
 from git_nn.measured import Key, Measured, key_id
 from git_nn.model import FileModel, StoredModel, open_pointer
@@ -54,14 +56,29 @@ def compare(
     fails the comparison: the tensor's ``unread`` says what is wrong.
     """
     before, after = old.pointer if old else None, new.pointer if new else None
-    found = classify(before, after)
+    moved = _shifts(old, new, values=numbers)
+    known = shifts.names(moved, before, after) if before and after else {}
+    found = classify(before, after, known)
     if numbers and old is not None and new is not None:
         deltas = _deltas(found.changes, old, new, reading or Reading())
     else:
         deltas = [TensorDelta(change.kind, change) for change in found.changes]
+    deltas = duplicates.named(deltas, after)
+    told = headlines(before, after, deltas, moved)
     notes = [note for note in (_opaque("old", old), _opaque("new", new)) if note]
     lines = _structure(old, new, notes)
-    return ModelDiff(before, after, shown_order(deltas), found.same, lines, tuple(notes))
+    ordered = shown_order(deltas)
+    return ModelDiff(before, after, ordered, found.same, lines, tuple(notes), told)
+
+
+def _shifts(old: Readable | None, new: Readable | None, *, values: bool) -> list[Shift]:
+    """Layers with other numbers; none where finding them needs values that are not here."""
+    if old is None or new is None:
+        return []
+    try:
+        return shifts.find(old, new, values=values)
+    except (MissingObjectError, DamagedObjectError):
+        return shifts.find(old, new, values=False)
 
 
 def compare_pointers(
