@@ -38,6 +38,7 @@ _MODULES = {
     "npy": "npy",
     "gguf": "gguf",
     "tflite": "tflite",
+    "coreml": "coreml",
     "torch-legacy": "torch_legacy",
     "pickle": "pickle_file",
     "flax": "flax",

@@ -24,7 +24,7 @@ from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import flax_file, gguf_file, onnx_file, pickle_file, tflite_file
+from tests.support import coreml_file, flax_file, gguf_file, onnx_file, pickle_file, tflite_file
 from tests.support.models import safetensors_file
 from tests.support.protobuf_file import field
 from tests.support.torch_file import S, dumps, ordered, save, save_legacy, tensor
@@ -174,6 +174,11 @@ def _tflite() -> bytes:
     return tflite_file.flatbuffer(tflite_file.model([tflite_file.subgraph(tensors)], buffers))
 
 
+def _coreml() -> bytes:
+    values = (("f32", KERNEL), ("bf16", HALF), ("i32", STEP))
+    return coreml_file.weights([(kind, array.tobytes()) for kind, array in values])
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
@@ -183,6 +188,7 @@ INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.gguf": _gguf,
     "tiny.onnx": _onnx,
     "tiny.tflite": _tflite,
+    "tiny.weight.bin": _coreml,
     "tiny.msgpack": _flax,
     "tiny.keras": _keras,
     "tiny.npz": _npz,

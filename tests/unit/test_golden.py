@@ -148,7 +148,7 @@ def text(name: str, layout: str, tensors: dict[str, tuple[str, Payload | str]]) 
     return "\n".join([*lines, ""]).encode()
 
 
-def expected(name: str) -> bytes:  # noqa: C901 - one case for each file
+def expected(name: str) -> bytes:  # noqa: C901, PLR0912 - one case for each file
     kernel, half, odd, step = ([array.tobytes()] for array in (KERNEL, HALF, ODD, STEP))
     match name:
         case "tiny.safetensors":
@@ -174,6 +174,10 @@ def expected(name: str) -> bytes:  # noqa: C901 - one case for each file
             return text(name, "tflite", {
                 "dense/kernel": ("f32 3x4", kernel), "half": ("bf16 2x3", half),
                 "tied": ("f32 4x3", "view 0 3x1 of dense/kernel"),
+            })  # fmt: skip
+        case "tiny.weight.bin":
+            return text(name, "coreml", {
+                "blob.0": ("f32 12", kernel), "blob.1": ("bf16 6", half), "blob.2": ("i32 2", step),
             })  # fmt: skip
         case "tiny.onnx":
             return text(name, "onnx", {
