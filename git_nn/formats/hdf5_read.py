@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any
 
 import h5py
-from h5py import h5a, h5d, h5f, h5fd, h5o, h5p, h5s, h5t
+from h5py import h5a, h5d, h5f, h5fd, h5g, h5o, h5p, h5s, h5t
 
 from git_nn.errors import LayoutError
 from git_nn.formats.hdf5_form import Chunk, Filter, form_of
@@ -26,7 +26,12 @@ from git_nn.objects.tensor import dtype_bits, nbytes
 MAX_TEXT = 8 * 1024 * 1024
 MAX_ITEMS = 100_000
 MAX_NOTES = 5
+_SMALL = 16 * 1024 * 1024  # a file up to this size is read from memory: no call for each object
+_CACHE = 32 * 1024 * 1024  # metadata that HDF5 keeps; its 2 MiB make it read many objects twice
 _JSON_ATTRIBUTES = frozenset({"model_config", "training_config"})
+
+_NOWHERE = b"/dev/null/content"  # HDF5 wants a name, and refuses an image of a file that exists
+_TYPES: dict[type[Any], int] = {h5d.DatasetID: h5o.TYPE_DATASET, h5g.GroupID: h5o.TYPE_GROUP}
 
 Row = list[Any]  # name, dtype, shape, [offset, length, offset, length ...], form
 
@@ -36,8 +41,16 @@ def opened(content: Any) -> Iterator[Any]:
     """The file, closed with every object in it that may still be open."""
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
-    access.set_fileobj_driver(h5fd.fileobj_driver, content)
-    file = h5f.open(b"content", h5f.ACC_RDONLY, fapl=access)
+    cache = access.get_mdc_config()
+    cache.set_initial_size, cache.initial_size = True, _CACHE
+    cache.max_size = max(cache.max_size, _CACHE)
+    access.set_mdc_config(cache)
+    if 0 < content.size <= _SMALL:
+        access.set_fapl_core(backing_store=False)
+        access.set_file_image(content.whole())
+    else:
+        access.set_fileobj_driver(h5fd.fileobj_driver, content)
+    file = h5f.open(_NOWHERE, h5f.ACC_RDONLY, fapl=access)
     try:
         yield file
     finally:
@@ -63,47 +76,58 @@ def layout(content: Any) -> list[Any]:
 def objects(root: Any, kind: type[Any]) -> Iterator[tuple[bytes, Any]]:
     """Every object of a kind below ``root``, once, with the first of its paths."""
     names: list[bytes] = []
+    wanted = _TYPES[kind]
+    count = 0
 
-    def collect(name: bytes) -> bool | None:
-        names.append(name)
-        return True if len(names) > 4 * MAX_TENSORS else None
+    def collect(name: bytes, info: Any) -> bool | None:
+        nonlocal count
+        count += 1
+        if info.type == wanted:
+            names.append(name)
+        return True if count > 4 * MAX_TENSORS else None
 
-    if h5o.visit(root, collect):
+    if h5o.visit(root, collect, info=True):
         raise LayoutError("more objects than git-nn handles one by one")
     for name in names:
         found = h5o.open(root, name)
-        if isinstance(found, kind):
+        if isinstance(found, kind):  # a damaged file may say one thing and be another
             yield name, found
 
 
 def _describe(name: bytes, dataset: Any, notes: list[str]) -> Row | None:
     """The row of a dataset, or None where its bytes stay literal."""
+    text = name.decode("utf-8", "surrogateescape")
+    offset = dataset.get_offset()  # only contiguous data that is in this file has one
+    if offset is None:
+        return _elsewhere(text, dataset, notes)
+    dtype, shape = _spec(text, dataset)
+    length = dataset.get_storage_size()
+    if dtype is None or length != nbytes(dtype, shape):
+        return None
+    return [text, dtype, shape, [offset, length], ""]
+
+
+def _spec(name: str, dataset: Any) -> tuple[str | None, tuple[int, ...]]:
+    """dtype and shape; no dtype where the dataset has no elements or no name of ours."""
+    shape = dataset.shape
+    if 0 in shape or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        return None, shape
+    return dtype_of(dataset), shape
+
+
+def _elsewhere(name: str, dataset: Any, notes: list[str]) -> Row | None:
+    """The row of a dataset that does not stand in the file in one piece."""
     creation = dataset.get_create_plist()
     kind = creation.get_layout()
-    text = name.decode("utf-8", "surrogateescape")
     if kind == h5d.VIRTUAL or creation.get_external_count():
         notes.append(
-            f"dataset {escape(text)[:200]} keeps its data elsewhere: that is not versioned"
+            f"dataset {escape(name)[:200]} keeps its data elsewhere: that is not versioned"
         )
         return None
-    if dataset.get_space().get_simple_extent_type() == h5s.NULL or len(name) > MAX_NAME_BYTES:
+    if kind != h5d.CHUNKED or dataset.get_space().get_simple_extent_type() == h5s.NULL:
         return None
-    shape = dataset.shape
-    dtype = dtype_of(dataset)
-    if dtype is None or 0 in shape:
-        return None
-    if kind == h5d.CONTIGUOUS:
-        return _contiguous(text, dtype, shape, dataset)
-    if kind == h5d.CHUNKED:
-        return _chunked(text, dtype, shape, dataset, creation)
-    return None
-
-
-def _contiguous(name: str, dtype: str, shape: tuple[int, ...], dataset: Any) -> Row | None:
-    offset, length = dataset.get_offset(), dataset.get_storage_size()
-    if offset is None or length != nbytes(dtype, shape):
-        return None
-    return [name, dtype, shape, [offset, length], ""]
+    dtype, shape = _spec(name, dataset)
+    return None if dtype is None else _chunked(name, dtype, shape, dataset, creation)
 
 
 def _chunked(
@@ -142,7 +166,7 @@ def structure(content: Any) -> str:
     with opened(content) as file:
         found = _attributes(file)
         layers = {}
-        for name, group in objects(file, h5py.h5g.GroupID):
+        for name, group in objects(file, h5g.GroupID):
             if (name == b"vars" or name.endswith(b"/vars")) and h5a.exists(group, b"name"):
                 path = name.decode("utf-8", "surrogateescape")[: -len("/vars")]
                 layers[path or "."] = _attribute(group, "name")

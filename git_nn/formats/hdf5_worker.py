@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from git_nn.errors import GitNNError, LayoutError
-from git_nn.formats.hdf5_process import DONE, FAILED, READ, receive, send
+from git_nn.formats.hdf5_process import DONE, FAILED, MAX_READ, READ, receive, send
 from git_nn.objects.encoding import pack, unpack
 
 PAGE = 64 * 1024
@@ -25,22 +25,33 @@ class Content:
     """A file object for h5py over pages that are fetched when they are needed."""
 
     def __init__(self, size: int, fetch: Fetch) -> None:
-        self._size = size
+        self.size = size
         self._fetch = fetch
         self._at = 0
+        self._start, self._last = 0, b""  # the page that was used last
         self._pages: dict[int, bytes] = {}
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         return self._at
 
     def tell(self) -> int:
         return self._at
 
+    def whole(self) -> bytes:
+        """All of it, for a small file."""
+        starts = range(0, self.size, MAX_READ)
+        return b"".join(self._fetch(0, at, min(MAX_READ, self.size - at)) for at in starts)
+
     def readinto(self, buffer: Any) -> int:
+        at, stop = self._at - self._start, self._at - self._start + len(buffer)
+        if at >= 0 and stop <= len(self._last):  # HDF5 reads many small objects of one page
+            buffer[:] = self._last[at:stop]
+            self._at += len(buffer)
+            return len(buffer)
         view = memoryview(buffer).cast("B")
         done = 0
-        while done < len(view) and self._at < self._size:
+        while done < len(view) and self._at < self.size:
             page = self._page(self._at // PAGE)
             piece = page[self._at % PAGE :][: len(view) - done]
             view[done : done + len(piece)] = piece
@@ -53,10 +64,11 @@ class Content:
         page = self._pages.pop(number, None)
         if page is None:
             start = number * PAGE
-            page = self._fetch(0, start, min(PAGE, self._size - start))
+            page = self._fetch(0, start, min(PAGE, self.size - start))
             if len(self._pages) >= PAGES:
                 del self._pages[next(iter(self._pages))]
         self._pages[number] = page
+        self._start, self._last = number * PAGE, page
         return page
 
 

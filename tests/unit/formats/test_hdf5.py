@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 import pytest
 
-from git_nn.formats import hdf5, table
+from git_nn.formats import hdf5, hdf5_read, table
 from git_nn.formats.base import BytesSource, FileSource
+from git_nn.formats.hdf5_worker import Content
 from git_nn.objects.layout import Layout, Payload
 from git_nn.objects.tensor import dtype_bits
 from tests.contract.format_contract import FormatContract, Sample, Tensor, survive
@@ -120,6 +121,8 @@ class TestHdf5(FormatContract):
             "user block": made(several, userblock_size=1024),
             "chunked": made(chunked),
             "chunked latest": made(chunked, libver="latest", userblock_size=512),
+            "times": made(lambda file: chunked(file, track_times=True)),
+            "times latest": made(lambda file: chunked(file, track_times=True), libver="latest"),
             "keras": keras_file(layers, optimizer=adam_state(layers, 2)),
             "keras weights": weights_file(layers),
         }
@@ -335,6 +338,32 @@ def test_the_signature_is_found_behind_a_user_block(block: int) -> None:
     data = made(several, userblock_size=block)
     assert hdf5.sniff(data[:65536])
     assert not hdf5.sniff(b"\0" + data[:65535])
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("small", [0, 1 << 30])
+def test_files_are_read_alike_from_memory_and_page_by_page(
+    libver: str, small: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever files there are here: the name that HDF5 has for the content is no path."""
+
+    def write(file: h5py.File) -> None:
+        several(file)
+        chunked(file, compression="gzip", shuffle=True)
+        file["again"] = file["scalar"]
+        file["group0/loop"] = file["/"]
+
+    (tmp_path / "content").write_bytes(made(lambda file: file.create_dataset("no", data=[1])))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hdf5_read, "_SMALL", small)
+    data = made(write, libver=libver)
+    content = Content(len(data), lambda _, offset, length: data[offset : offset + length])
+    rows, notes = hdf5_read.layout(content)
+    assert {row[0]: tuple(row[2]) for row in rows} == {
+        p.name: p.shape for p in detected(data).payloads
+    }
+    assert [hdf5._payload(row) for row in rows] == list(detected(data).payloads)
+    assert notes == []
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])

@@ -131,17 +131,57 @@ def test_a_worker_that_takes_too_long_is_stopped() -> None:
     assert hdf5_process._Shared.worker is None
 
 
-def test_a_worker_that_uses_too_much_processor_time_is_stopped() -> None:
-    """Reads of a file that has no end: each asks for more."""
+def boot(monkeypatch: pytest.MonkeyPatch, instead: str) -> None:
+    """Workers from now on do this when they should read a layout."""
+    replaced = f"""
+from git_nn.formats import hdf5_read
+def layout(content):
+    {instead}
+hdf5_read.layout = layout
+main()
+"""
+    monkeypatch.setattr(hdf5_process, "_BOOT", hdf5_process._BOOT.replace("main()", replaced))
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_uses_too_much_processor_time_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boot(monkeypatch, "while True: pass")
     data = small()
-
-    class Slow(BytesSource):
-        def read(self, offset: int, length: int) -> bytes:
-            os.kill(worker().pid, signal.SIGXCPU)  # what the system does at the limit
-            return super().read(offset, length)
-
+    limits = Limits(cpu=1, wall=50, memory=LIMITS.memory)
     with pytest.raises(LayoutError, match="crashed"):
-        hdf5_process.call("layout", [len(data)], [Slow(data)], LIMITS)
+        hdf5_process.call("layout", [len(data)], [BytesSource(data)], limits)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_waits_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    boot(monkeypatch, "import threading; threading.Event().wait()")
+    data = small()
+    limits = Limits(cpu=50, wall=0.5, memory=LIMITS.memory)
+    with pytest.raises(LayoutError, match="too long"):
+        hdf5_process.call("layout", [len(data)], [BytesSource(data)], limits)
+    assert hdf5_process._Shared.worker is None
+
+
+def test_a_worker_gets_no_more_memory_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    boot(monkeypatch, "return [[], [str(len(bytearray(content.size)))]]")
+    size = 1 << 30
+    source = BytesSource(small())
+    wide = Limits(cpu=10, wall=30, memory=4 * size)
+    assert hdf5_process.call("layout", [size], [source], wide) == [[], [str(size)]]
+    with pytest.raises(LayoutError, match="Memory"):
+        hdf5_process.call("layout", [size], [source], Limits(cpu=10, wall=30, memory=size))
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_library_that_crashes_makes_the_file_opaque(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot(monkeypatch, f"import os; os.kill(os.getpid(), {int(number)})")
+    found = table.detect(BytesSource(small()))
+    assert found.format == "opaque"
+    assert found.notes == ("looks like hdf5, but the HDF5 library crashed on it",)
 
 
 def test_a_worker_without_memory_is_a_layout_error() -> None:
