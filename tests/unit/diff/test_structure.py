@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from git_nn.diff.structure import compare, describe
+from git_nn.diff.structure import compare, compare_file, describe, keys, layers
 
 
 def layer(kind: str, name: str, **config: Any) -> dict[str, Any]:
@@ -151,3 +151,34 @@ def test_a_description_does_not_depend_on_the_order_of_keys() -> None:
     assert describe({"metadata": {"b": "1", "a": "2"}, "x": 1}) == describe(
         {"x": 1, "metadata": {"a": "2", "b": "1"}}
     )
+
+
+def test_layers_that_differ_are_counted_each_once() -> None:
+    wide = layer("Dense", "dense", units=128, activation="tanh", dtype=policy("float32"))
+    extra = layer("Dense", "extra", units=3)
+    assert layers(model(DENSE, HEAD), model(DENSE, HEAD)) == (0, 2)
+    assert layers(model(DENSE, HEAD), model(wide, HEAD)) == (1, 2)
+    assert layers(model(DENSE, HEAD), model(wide, extra)) == (3, 3)
+    assert layers(model(DENSE), {"metadata": {"a": "1"}}) == (0, 0)
+
+
+def test_keys_are_all_but_the_layers() -> None:
+    found = keys(model(DENSE, backend="torch", training_config={"optimizer": {"lr": 0.1}}))
+    assert found == {
+        "model_config.class": "Sequential",
+        "model_config.name": "net",
+        "backend": "torch",
+        "training_config.optimizer.lr": "0.1",
+    }
+
+
+def test_a_file_beside_the_model_is_named_in_every_line() -> None:
+    old = {"hidden_size": 64, "label2id": {"yes": 0}, "gone": None}
+    new = {"hidden_size": 128, "label2id": {"yes": 0, "no": 1}}
+    assert compare_file("config.json", old, new) == (
+        "config.json: gone null removed",
+        "config.json: hidden_size 64 → 128",
+        "config.json: label2id.no 1 added",
+    )
+    assert compare_file("config.json", old, old) == ()
+    assert len(compare_file("a.json", {}, {str(i): i for i in range(99)}, limit=5)) == 6
