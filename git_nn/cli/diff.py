@@ -17,11 +17,14 @@ from git_nn.changed_files import ChangedFile, Version
 from git_nn.cli.words import are_files, split
 from git_nn.compare import compare
 from git_nn.diff import as_json
-from git_nn.diff.render import ROWS, Style, stat, text
+from git_nn.diff.arrange import Form, Sort, View
+from git_nn.diff.render import stat, text
 from git_nn.diff.result import ModelDiff
+from git_nn.diff.style import Style
+from git_nn.drivers import diff_view
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.side import Sides, opened_file, reading
-from git_nn.drivers.terminal import quoted, wants_colour, write
+from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import GitNNError, UsageError
 from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import Repository
@@ -52,12 +55,16 @@ class _Shown:
 @click.argument("words", nargs=-1, metavar="[A [B]] [-- PATH…]")
 @click.option("--cached", "--staged", is_flag=True, help="Compare with the index.")
 @click.option("--no-index", is_flag=True, help="Compare two files anywhere.")
-@click.option("--stat", "short", is_flag=True, help="One line per file.")
-@click.option("--all", "everything", is_flag=True, help="Show every tensor that changed.")
+@click.option("--stat", "short", is_flag=True, help="Totals, and a bar for each layer.")
+@click.option("--all", "everything", is_flag=True, help="Every tensor that changed, no groups.")
+@click.option("--tree", is_flag=True, help="Below the modules that hold them.")
+@click.option("--sort", type=click.Choice([*map(str, Sort)]), help="What comes first.")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
+@click.option("--pattern", "patterns", multiple=True, metavar="GLOB", help="Tensors so named.")
 @click.option("--json", "machine", is_flag=True, help="Print JSON (schema 'git-nn diff 1').")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where something differs.")
 @click.pass_context
-def command(ctx: click.Context, /, words: tuple[str, ...], **options: bool) -> int:
+def command(ctx: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Show what changed in the models, tensor by tensor.
 
     \b
@@ -76,9 +83,8 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **options: bool) -> i
     if options["machine"]:
         click.echo(json.dumps(_document(shown), indent=2))
     else:
-        rows = None if options["everything"] else ROWS
-        style = Style(colour=wants_colour(repo), rows=rows)
-        write("".join(_as_text(item, style, short=options["short"]) for item in shown))
+        style, view = diff_view.style(repo), _view(repo, options)
+        write("".join(_as_text(item, style, view, short=options["short"]) for item in shown))
     failed = max((item.status for item in shown), default=0)
     return failed or int(options["exit_code"] and bool(shown))
 
@@ -89,11 +95,23 @@ def _document(shown: list[_Shown]) -> dict[str, Any]:
     return as_json.document(files, problems)
 
 
-def _as_text(item: _Shown, style: Style, *, short: bool) -> str:
+def _view(repo: Repository | None, options: dict[str, Any]) -> View:
+    """What the command line asks for, else the settings."""
+    view = diff_view.view(repo)
+    return View(
+        Form.ALL if options["everything"] else view.form,
+        Sort(options["sort"] or view.sort),
+        options["top"] or (None if options["everything"] else view.top),
+        options["patterns"],
+        tree=options["tree"] or (view.tree and not options["everything"]),
+    )
+
+
+def _as_text(item: _Shown, style: Style, view: View, *, short: bool) -> str:
     label = quoted(os.fsencode(item.path))
     if item.diff is None:
         return f"{label}   {item.message}\n"
-    return stat(item.diff, label) if short else text(item.diff, label, style)
+    return stat(item.diff, label, style) if short else text(item.diff, label, style, view)
 
 
 def _compared(

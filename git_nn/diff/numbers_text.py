@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
 
 def relative(numbers: Numbers) -> str:
+    return ratio(numbers.relative)
+
+
+def ratio(value: float | None) -> str:
     """``2.1e-02``; ``new`` where the old tensor was all zeros, ``0`` where nothing moved."""
-    value = numbers.relative
     if value is None:
         return "-"
     if isinf(value):
@@ -28,6 +31,11 @@ def largest(numbers: Numbers) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def where(numbers: Numbers) -> str:
+    """``[3,17]``; nothing where nothing moved."""
+    return "" if numbers.max_at is None else f"[{','.join(map(str, numbers.max_at))}]"
 
 
 def percent(count: int, total: int) -> str:

@@ -25,6 +25,7 @@ from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import GitNNError
 
 if TYPE_CHECKING:
+    from git_nn.diff.result import ModelDiff
     from git_nn.gitio.objects import Reader
     from git_nn.gitio.repository import Repository
     from git_nn.model import Model
@@ -112,31 +113,29 @@ def _short(side: Side) -> str:
 
 def report(request: Request) -> str:
     """The comparison as text; where a side cannot be read, the reason."""
+    from git_nn.diff.render import text
     from git_nn.drivers.caller import calling_command
+    from git_nn.drivers.diff_view import style, view
     from git_nn.drivers.open import open_repository, store_of
-    from git_nn.drivers.terminal import wants_colour
 
     label = quoted(request.other or request.path)
     try:
         repo = open_repository()
-        arguments = calling_command().arguments
-        colour = wants_colour(repo, arguments)
-        return _compare(request, repo, store_of(repo), label, colour)
+        how = style(repo, calling_command().arguments)
+        return text(_compare(request, repo, store_of(repo)), label, how, view(repo))
     except GitNNError as error:
         return f"{label}   cannot be compared: {error}\n"
 
 
-def _compare(request: Request, repo: Repository, store: Store, label: str, colour: bool) -> str:
+def _compare(request: Request, repo: Repository, store: Store) -> ModelDiff:
     from git_nn.compare import compare
-    from git_nn.diff.render import Style, text
     from git_nn.drivers.side import reading
     from git_nn.gitio.objects import open_batch
 
     with open_batch(repo) as reader, ExitStack() as stack:
         old = _open(request.old, reader, store, stack)
         new = _open(request.new, reader, store, stack)
-        found = compare(old, new, reading=stack.enter_context(reading(repo)))
-    return text(found, label, Style(colour=colour))
+        return compare(old, new, reading=stack.enter_context(reading(repo)))
 
 
 def _open(side: Side, reader: Reader, store: Store, stack: ExitStack) -> Model | None:

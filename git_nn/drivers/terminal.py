@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import locale
 import os
+import shutil
 import sys
 
 from git_nn.gitio.repository import Repository
+
+_NARROWEST = 40
+_SIGNS = "Δ→▁█"
 
 _C_ESCAPES = {
     7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\",
@@ -43,11 +48,39 @@ def wants_colour(repo: Repository | None, arguments: tuple[str, ...] = ()) -> bo
             return False
         if word in ("--color", "--color=always"):
             return True
-    tty = sys.stdout.isatty() or os.environ.get("GIT_PAGER_IN_USE", "") in ("1", "true")
+    tty = _for_a_person()
     if repo is None:
         return tty and "NO_COLOR" not in os.environ
     answer = repo.git("config", "--get-colorbool", "color.diff", str(tty).lower(), check=False)
     return answer.strip() == b"true"
+
+
+def _for_a_person() -> bool:
+    """Whether a terminal shows what is printed, perhaps through the pager that Git started."""
+    return sys.stdout.isatty() or os.environ.get("GIT_PAGER_IN_USE", "") in ("1", "true")
+
+
+def width() -> int | None:
+    """The columns of the terminal; None where lines go elsewhere and must stay whole.
+
+    Git tells its pager's width in COLUMNS.
+    """
+    return max(shutil.get_terminal_size().columns, _NARROWEST) if _for_a_person() else None
+
+
+def shows_signs() -> bool:
+    """Whether more than ASCII may be printed; a terminal is asked by way of its locale.
+
+    What goes elsewhere is UTF-8. Python itself would take UTF-8 for the locale C (PEP 540).
+    """
+    if not _for_a_person():
+        return True
+    try:
+        for encoding in (locale.getencoding(), sys.stdout.encoding):
+            _SIGNS.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def write(text: str) -> None:

@@ -63,7 +63,10 @@ def test_git_diff_of_the_work_tree_is_a_table(repo: Repo) -> None:
     assert lines[1].startswith("index ")
     assert lines[2] == f"{NAME}   1 changed, 1 added, 11 same of 13 tensors"
     assert rows("\n".join(lines)) == [
-        ["~", "layer.3.w", "8x4", "f32", "1.0e+00", "1.00000", *lines[4].split()[6:8], "100", "%"],
+        [
+            *("~", "layer.3.w", "8x4", "f32", "1.0e+00", "1.00000"),
+            *(*lines[4].split()[6:8], "100", "%", "×2"),
+        ],
         ["+", "extra", "2", "f32"],
     ]
 
@@ -327,6 +330,8 @@ def test_forms_of_output_and_exit_codes(committed: Repo) -> None:
     revs = ("HEAD~1", "HEAD")
     assert committed.nn("diff", "--stat", *revs).text == (
         f" {NAME} | 1 changed, 1 added, 11 same of 13 tensors; most: layer.3.w, rel Δ 1.0e+00\n"
+        "   extra   | 1 +\n"
+        "   layer.3 | 1 ~\n"
     )
     document = json.loads(committed.nn("diff", "--json", *revs).text)
     assert document["schema"] == "git-nn diff 1"

@@ -9,8 +9,10 @@ import numpy as np
 
 from git_nn.compare import compare
 from git_nn.diff import as_json
+from git_nn.diff.arrange import ROWS, Form, View
 from git_nn.diff.numbers_text import percent
-from git_nn.diff.render import ROWS, Style, stat, text, totals
+from git_nn.diff.render import stat, text, totals
+from git_nn.diff.style import Style
 from git_nn.objects.pointer import Window
 from tests.unit.diff.versions import f32, version
 
@@ -28,7 +30,7 @@ def test_totals_come_first_and_rows_go_by_relative_change() -> None:
     assert lines[0] == (
         "m.safetensors   2 changed, 1 renamed, 1 added, 1 removed, 1 same of 6 tensors"
     )
-    assert [line[:5].split() for line in lines[2:]] == [
+    assert [line[:5].split() for line in lines if line[0] in "~→+-"] == [
         ["~", "b"], ["~", "a"], ["→", "is"], ["+", "new"], ["-", "old"],
     ]  # fmt: skip
 
@@ -36,17 +38,17 @@ def test_totals_come_first_and_rows_go_by_relative_change() -> None:
 def test_a_table_to_the_letter() -> None:
     big = np.zeros((2, 2), dtype=np.float32)
     bad = big.copy()
-    bad[1, 0] = np.nan
+    bad[0, 1], bad[1, 0] = 0.5, np.nan
     old = version({"head/kernel": plus(0), "ln/gamma": ("f32", big), "emb": plus(0)})
     new = version({"head/kernel": plus(1.5), "ln/gamma": ("f32", bad), "emb": ("bf16", A)})
     assert text(compare(old, new), "model.h5") == (
         "model.h5   2 changed, 1 cast, 0 same of 3 tensors\n"
         "  tensor       shape  dtype       rel Δ   cosine  max |Δ|  at     changed\n"
+        "~ ln/gamma     2x2    f32           new        -      0.5  [0,1]   50.0 %\n"
+        "! ln/gamma: NaN 0 → 1 of 4 values\n"
         "~ head/kernel  3x4    f32       2.0e-01  0.99673      1.5  [0,0]    100 %\n"
         "~ emb          3x4    f32→bf16        0  1.00000        0             0 %"
         "  cast f32→bf16: the old values, rounded once\n"
-        "~ ln/gamma     2x2    f32             0        -        0          25.0 %\n"
-        "! ln/gamma: NaN 0 → 1 of 4 values\n"
     )
 
 
@@ -100,13 +102,14 @@ def test_verbs() -> None:
 
 def test_rows_are_capped_but_never_a_warning() -> None:
     count = ROWS + 7
-    old = version({f"t{i}": f32(1, i) for i in range(count)})
-    new = version({f"t{i}": f32(1, i + (1 if i else np.nan)) for i in range(count)})
+    names = ["t" + "x" * i for i in range(count)]  # no two are of one group
+    old = version({name: f32(1, i) for i, name in enumerate(names)})
+    new = version({name: f32(1, i + (1 if i else np.nan)) for i, name in enumerate(names)})
     shown = text(compare(old, new), "m")
     assert sum(line.startswith("~") for line in shown.splitlines()) == ROWS
     assert "... and 7 tensors more (git nn diff --all)" in shown
-    assert "! t0: NaN 0 → 1 of 2 values" in shown
-    everything = text(compare(old, new), "m", Style(rows=None))
+    assert "! t: NaN 0 → 1 of 2 values" in shown
+    everything = text(compare(old, new), "m", view=View(Form.ALL))
     assert sum(line.startswith("~") for line in everything.splitlines()) == count
 
 
@@ -151,11 +154,20 @@ def test_percent_is_neither_none_nor_all_by_rounding() -> None:
     assert percent(7, 7) == "100 %"
 
 
-def test_stat_is_one_line() -> None:
-    diff = compare(version({"a": f32(1, 2), "b": f32(3)}), version({"a": f32(1, 3), "b": f32(3)}))
-    assert stat(diff, "m.h5") == (
-        " m.h5 | 1 changed, 1 same of 2 tensors; most: a, rel Δ 4.5e-01\n"
-    )
+def test_stat_is_the_totals_and_a_bar_for_each_layer() -> None:
+    old = {f"layers.{i}.{x}.w": f32(1, i) for i in range(11) for x in "abc"}
+    new = dict(old) | {"layers.2.a.w": f32(7, 7), "layers.10.d.w": f32(2), "top.w": f32(3)}
+    del new["layers.2.b.w"]
+    lines = stat(compare(version(old), version(new)), "m.h5").splitlines()
+    assert lines == [
+        (
+            " m.h5 | 1 changed, 2 added, 1 removed, 31 same of 35 tensors;"
+            " most: layers.2.a.w, rel Δ 3.5e+00"
+        ),
+        "   layers.2  | 2 -~",
+        "   layers.10 | 1 +",
+        "   top       | 1 +",
+    ]
 
 
 def test_json_has_the_documented_schema() -> None:
