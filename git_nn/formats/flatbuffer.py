@@ -15,6 +15,8 @@ from git_nn.formats.base import Source
 
 Table = int
 
+_FIELDS = 32  # of a table that are looked at
+
 
 @dataclass(frozen=True, slots=True)
 class FlatBuffer:
@@ -35,7 +37,7 @@ class FlatBuffer:
         shape = self._shapes.get(shape_at)
         if shape is None:  # most tables share a few of these
             length = self.number(shape_at, 2)
-            data = self.source.read(shape_at + 4, length // 2 * 2 - 4)
+            data = self.source.read(shape_at + 4, min(length // 2 * 2 - 4, 2 * _FIELDS))
             shape = self._shapes[shape_at] = unpack(f"<{len(data) // 2}H", data)
         offset = shape[index] if index < len(shape) else 0
         return table + offset if offset else None
