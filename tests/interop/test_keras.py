@@ -22,6 +22,7 @@ from tests.support.keras_file import (
     Dropout,
     Layer,
     adam_state,
+    archive_file,
     dense_layers,
     keras_file,
     tensor_path,
@@ -281,3 +282,141 @@ def test_keras_loads_what_git_merges(repo: Repo) -> None:
     repo.git("merge", "-q", "-m", "merge", "theirs")
     assert repo.status() == ""
     loads_as(repo.path / "m.h5", [ours[0], *theirs[1:]])
+
+
+# --- .keras -----------------------------------------------------------------------------
+
+
+def pointer_of(repo: Repo, name: str) -> pointers.Pointer:
+    return pointers.parse(repo.blob(f"HEAD:{name}"))
+
+
+def test_a_keras_file_comes_back_and_shares_its_tensors_with_the_weights_file(repo: Repo) -> None:
+    repo.nn("track", "*.keras")
+    model = train(network())
+    data = save(model, repo.path / "m.keras")
+    save(model, repo.path / "m.weights.h5")
+    repo.commit()
+    found, alone = pointer_of(repo, "m.keras"), pointer_of(repo, "m.weights.h5")
+    assert found.format == "keras"
+    assert found.stored == alone.stored != {}
+    (repo.path / "m.keras").unlink()
+    repo.git("checkout", "--", "m.keras")
+    assert repo.read("m.keras") == data
+    assert repo.status() == ""
+    assert same_weights(keras.models.load_model(repo.path / "m.keras"), model)
+
+
+def test_a_second_save_of_a_keras_file_stores_a_skeleton_only(repo: Repo) -> None:
+    repo.nn("track", "*.keras")
+    model = train(network())
+    save(model, repo.path / "m.keras")
+    repo.commit()
+    before, size = pointer_of(repo, "m.keras"), stored_bytes(repo)
+    for member in ("date_saved", "shared_object_id"):
+        assert member.encode() in repo.read("m.keras")
+    time_of_the_next_save(repo.path / "m.keras", model)
+    repo.commit()
+    after = pointer_of(repo, "m.keras")
+    assert after.entries == before.entries
+    assert after.skeleton != before.skeleton
+    assert 0 < stored_bytes(repo) - size < 8192
+
+
+def time_of_the_next_save(path: Path, model: keras.Model) -> None:
+    """Save until the file differs: its clock shows seconds."""
+    first = path.read_bytes()
+    while path.read_bytes() == first:
+        model.save(path)
+
+
+def stored_bytes(repo: Repo) -> int:
+    found = sum(file.stat().st_size for file in (repo.path / ".git/nn/packs").rglob("*.nnp"))
+    assert found
+    return found
+
+
+def test_the_weights_of_another_epoch_in_the_same_container_load(repo: Repo) -> None:
+    """What a merge of single layers gives: tensors of one save in the archive of another."""
+    repo.nn("track", "*.keras")
+    model = network()
+    base = save(train(model), repo.path / "m.keras")
+    repo.commit("base")
+    repo.git("switch", "-q", "-c", "theirs")
+    theirs = keras.models.load_model(repo.path / "m.keras")
+    theirs.get_layer("head").set_weights([w + 1 for w in theirs.get_layer("head").get_weights()])
+    save(theirs, repo.path / "m.keras")
+    repo.commit("theirs")
+    repo.git("switch", "-q", "main")
+    assert repo.read("m.keras") == base
+    conv = model.get_layer("backbone").get_layer("conv")
+    conv.set_weights([w * 2 for w in conv.get_weights()])
+    save(model, repo.path / "m.keras")
+    repo.commit("ours")
+    repo.git("merge", "-q", "-m", "merged", "theirs")
+    merged = keras.models.load_model(repo.path / "m.keras")
+    found = merged.get_layer("backbone").get_layer("conv").get_weights()
+    assert [w.tobytes() for w in found] == [w.tobytes() for w in conv.get_weights()]
+    found = merged.get_layer("head").get_weights()
+    wanted = theirs.get_layer("head").get_weights()
+    assert [w.tobytes() for w in found] == [w.tobytes() for w in wanted]
+
+
+def stacked(*units: int) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Dense(n, name=f"layer_{i}") for i, n in enumerate(units)]
+    model = keras.Sequential([keras.Input((4,)), *layers], name="stacked")
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 4), "f4"), np.ones((4, units[-1]), "f4"), verbose=0)
+    return model
+
+
+def test_keras_loads_a_merge_in_which_one_side_grew(repo: Repo) -> None:
+    repo.nn("track", "*.keras")
+    base = stacked(5, 3)
+    save(base, repo.path / "m.keras")
+    repo.commit("base")
+    repo.git("switch", "-q", "-c", "theirs")
+    theirs = stacked(5, 3, 2)
+    for old, new in zip(base.layers, theirs.layers[:2], strict=True):
+        new.set_weights(old.get_weights())
+    save(theirs, repo.path / "m.keras")
+    repo.commit("theirs")
+    repo.git("switch", "-q", "main")
+    ours = keras.models.load_model(repo.path / "m.keras")
+    ours.layers[0].set_weights([w + 1 for w in ours.layers[0].get_weights()])
+    save(ours, repo.path / "m.keras")
+    repo.commit("ours")
+    repo.run("git", "merge", "-q", "-m", "merged", "theirs", env={"GIT_NN_MERGE": "theirs"})
+    merged = keras.models.load_model(repo.path / "m.keras")
+    assert [layer.name for layer in merged.layers] == ["layer_0", "layer_1", "layer_2"]
+    for layer, source in zip(merged.layers, (ours, theirs, theirs), strict=True):
+        wanted = source.get_layer(layer.name).get_weights()
+        assert [w.tobytes() for w in layer.get_weights()] == [w.tobytes() for w in wanted]
+    x = np.ones((2, 4), "f4")
+    by_hand = x
+    for layer in merged.layers:
+        kernel, bias = layer.get_weights()
+        by_hand = by_hand @ kernel + bias
+    assert np.abs(merged.predict(x, verbose=0) - by_hand).max() < 1e-4
+
+
+def test_keras_loads_what_our_tests_write_as_keras_archives(tmp_path: Path) -> None:
+    layers = [*dense_layers(1, 6, 8, 8, 3)]
+    layers.insert(1, Dropout("drop"))
+    (tmp_path / "m.keras").write_bytes(archive_file(layers))
+    loads_as(tmp_path / "m.keras", layers)
+
+
+def test_pickles_of_the_other_container_stay_literal(repo: Repo) -> None:
+    from keras.src.saving import saving_lib
+
+    repo.nn("track", "*.keras")
+    saving_lib.save_model(train(network()), repo.path / "m.keras", weights_format="npz")
+    data = repo.read("m.keras")
+    repo.commit()
+    found = pointer_of(repo, "m.keras")
+    assert (found.format, found.entries) == ("keras", ())
+    (repo.path / "m.keras").unlink()
+    repo.git("checkout", "--", "m.keras")
+    assert repo.read("m.keras") == data
