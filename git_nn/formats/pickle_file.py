@@ -52,7 +52,7 @@ _PLAIN_CALLS = frozenset({"builtins", "__builtin__"})
 
 
 def sniff(head: bytes) -> bool:
-    """A pickle that is not the first of those of torch-legacy, which are no more without the rest."""
+    """A pickle, but not the first of those of torch-legacy: alone they say nothing."""
     return (starts_pickle(head) and not torch_legacy.sniff(head)) or may_hide_pickle(head)
 
 
@@ -189,6 +189,8 @@ def _place(found: list[tuple[str, Array]], taken: set[str], placed: Placed) -> N
         else:
             placed.payloads.append(Payload(name, array.dtype, array.shape, ()))
     for group in groups.values():
+        if group[1:]:
+            group[:] = [(name, _turned(array)) for name, array in group]
         group.sort(key=lambda each: natural_key(each[0]))
         name, array = next((each for each in group if not each[1].axes), group[0])
         views = [each for each in group if each[0] != name]
@@ -199,6 +201,14 @@ def _place(found: list[tuple[str, Array]], taken: set[str], placed: Placed) -> N
         placed.payloads.append(Payload(name, array.dtype, array.shape, (extent,), array.form))
         if not array.form:
             placed.views += (_view(*each, name) for each in views if not each[1].form)
+
+
+def _turned(array: Array) -> Array:
+    """A column-major array as one with other axes, since a payload in a form has no views."""
+    if array.form != "fortran":
+        return array
+    axes = tuple(reversed(range(len(array.shape))))
+    return replace(array, shape=array.shape[::-1], form="", axes=axes)
 
 
 def _view(name: str, array: Array, payload: str) -> View:

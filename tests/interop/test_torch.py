@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from git_nn.formats.pickle_ops import scan
 from git_nn.objects import pointer as pointers
 from git_nn.objects.layout import Payload
 from tests.contract.format_contract import FormatContract, Sample, Tensor
+from tests.support import torch_file
 from tests.support.git import Repo
 from tests.support.torch_file import archive
 
@@ -281,12 +283,176 @@ def test_the_writer_of_the_unit_tests_writes_what_torch_writes() -> None:
     assert archive(members) == data
 
 
-def test_the_old_format_is_opaque_and_comes_back(repo: Repo) -> None:
-    path = repo.path / "old.pt"
-    torch.save(state_dict(), path, _use_new_zipfile_serialization=False)
-    data = path.read_bytes()
+def legacy(value: Any) -> bytes:
+    """What torch.save writes when told to write as before 1.6."""
+    file = io.BytesIO()
+    torch.save(value, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+class TestTorchLegacyItself(FormatContract):
+    """The contract over files as the real library wrote them before 1.6."""
+
+    name = "torch-legacy"
+    truncations = 60
+    mutations = 60
+
+    def samples(self) -> dict[str, Sample]:
+        """torch 2.13 cannot load old files of its newest dtypes: new files tell the values."""
+        values = {write.__name__: write() for write in WRITERS}
+        return {
+            label: Sample(legacy(value), expected(saved(value)), only=False)
+            for label, value in values.items()
+        }
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_old_files_have_the_tensors_of_new_ones(repo: Repo, write: Callable[[], Any]) -> None:
+    value = write()
+    data = legacy(value)
+    repo.write("old.pt", data)
     repo.commit()
-    path.unlink()
+    (repo.path / "old.pt").unlink()
     repo.git("checkout", "--", "old.pt")
-    assert path.read_bytes() == data
+    assert repo.read("old.pt") == data
     assert scan(BytesSource(data)) == []
+    old, new = (table.detect(BytesSource(file)) for file in (data, saved(value)))
+    assert {(p.name, p.dtype, p.shape) for p in old.payloads} == {
+        (p.name, p.dtype, p.shape) for p in new.payloads
+    }
+    assert set(old.views) == set(new.views)
+
+
+def test_a_whole_module_of_before_1_6_has_the_names_of_its_state_dict() -> None:
+    net, _ = trained()
+    data = legacy(net)
+    layout = table.detect(BytesSource(data))
+    assert {tensor.name for tensor in (*layout.payloads, *layout.views)} == set(net.state_dict())
+    found = table.structure("torch-legacy", BytesSource(data))
+    assert found["class"].endswith("Net")
+    assert found["_modules"]["norm"]["num_features"] == 6
+    assert any(name.endswith(" Net") for name in scan(BytesSource(data)))
+
+
+def test_the_writer_of_the_unit_tests_writes_what_torch_wrote() -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(4)}
+    stores = {
+        name: torch_file.S(str(i), DTYPES[tensor.dtype], raw(tensor))
+        for i, (name, tensor) in enumerate(tensors.items())
+    }
+    value = {
+        name: torch_file.tensor(stores[name], tuple(tensor.shape))
+        for name, tensor in tensors.items()
+    }
+    read = loaded(torch_file.save_legacy(value, keys={"0": "7", "1": "3"}))
+    assert {name: raw(tensor) for name, tensor in read.items()} == {
+        name: raw(tensor) for name, tensor in tensors.items()
+    }
+
+
+def test_flat_parameters_are_one_payload_for_each_tensor(repo: Repo) -> None:
+    flat = torch.randn(60)
+    parts = {"w": flat[:50].view(5, 10), "b": flat[50:57], "g": flat[57:]}
+    for name, data in (("new.pt", saved(parts)), ("old.pt", legacy(parts))):
+        layout = table.detect(BytesSource(data))
+        assert {p.name: stored(p, data) for p in layout.payloads} == {
+            name: raw(tensor) for name, tensor in parts.items()
+        }
+        assert layout.views == ()
+        repo.write(name, data)
+    repo.commit()
+    for name in ("new.pt", "old.pt"):
+        data = repo.read(name)
+        (repo.path / name).unlink()
+        repo.git("checkout", "--", name)
+        assert repo.read(name) == data
+
+
+def odd_tensors() -> Any:
+    quantised = torch.quantize_per_tensor(torch.randn(4, 5), 0.1, 3, torch.qint8)
+    channels = torch.quantize_per_channel(
+        torch.randn(3, 5), torch.rand(3) + 0.1, torch.zeros(3, dtype=torch.int64), 0, torch.quint8
+    )
+    return {
+        "sparse": torch.eye(5).to_sparse(), "csr": torch.eye(4).to_sparse_csr(),
+        "quantised": quantised, "channels": channels,
+        "conjugated": torch.randn(3, dtype=torch.complex64).conj(),
+        "nested": torch.nested.nested_tensor([torch.ones(2, 3), torch.zeros(1, 3)]),
+        "parameter": torch.nn.Parameter(torch.randn(3)),
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_of_other_kinds_are_found_in_parts() -> None:
+    value = odd_tensors()
+    for data in (saved(value), legacy(value)):
+        layout = table.detect(BytesSource(data))
+        found = {payload.name: stored(payload, data) for payload in layout.payloads}
+        sparse = value["sparse"].coalesce()
+        assert found["sparse.1.0"] == raw(sparse._indices())
+        assert found["sparse.1.1"] == raw(sparse._values())
+        assert found["csr.1.2"] == raw(value["csr"].values())
+        assert found["quantised"] == raw(value["quantised"].int_repr())
+        assert found["channels"] == raw(value["channels"].int_repr())
+        assert raw(value["nested"].values()) in found.values()
+        assert found["parameter"] == raw(value["parameter"].detach())
+        names = {tensor.name for tensor in (*layout.payloads, *layout.views)}
+        assert "conjugated" not in names  # its bytes are those of its conjugate
+        assert raw(value["conjugated"].conj().resolve_conj()) in found.values()
+
+
+def test_a_big_endian_file_is_read_as_torch_reads_it() -> None:
+    values = torch.arange(6, dtype=torch.float32)
+    store = torch_file.S("0", "f32", values.numpy().astype(">f4").tobytes())
+    data = torch_file.save({"w": torch_file.tensor(store, (6,))}, byteorder="big")
+    assert torch.equal(loaded(data)["w"], values)
+    (payload,) = table.detect(BytesSource(data)).payloads
+    assert (payload.dtype, stored(payload, data)) == ("f32be", store.data)
+
+
+def test_a_checkpoint_as_lightning_writes_it() -> None:
+    net, optimizer = trained()
+    value = {
+        "epoch": 4, "global_step": 100, "pytorch-lightning_version": "2.4.0",
+        "state_dict": {f"model.{k}": v for k, v in net.state_dict().items()},
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 5}}}},
+        "callbacks": {"ModelCheckpoint{'monitor': 'loss'}": {"best_score": torch.tensor(0.5)}},
+        "optimizer_states": [optimizer.state_dict()], "lr_schedulers": [],
+        "hparams_name": "kwargs", "hyper_parameters": {"lr": 1e-3},
+    }  # fmt: skip
+    data = saved(value)
+    layout = table.detect(BytesSource(data))
+    found = {tensor.name for tensor in (*layout.payloads, *layout.views)}
+    assert found == set(expected(data))
+    assert "optimizer_states.0.state.0.exp_avg" in found
+    assert table.structure("torch", BytesSource(data))["hyper_parameters"] == {"lr": 1e-3}
+
+
+def test_shards_are_files_of_their_own_and_their_index_is_gits(repo: Repo) -> None:
+    state = state_dict()
+    names = [*state]
+    parts = {
+        f"pytorch_model-0000{i}-of-00002.bin": {
+            name: state[name].clone() for name in names[i - 1 :: 2]
+        }
+        for i in (1, 2)
+    }
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    for file, part in parts.items():
+        torch.save(part, repo.path / file)
+    repo.write("pytorch_model.bin.index.json", json.dumps(index).encode())
+    repo.commit()
+    assert repo.blob("HEAD:pytorch_model.bin.index.json").startswith(b'{"weight_map"')
+    for file, part in parts.items():
+        tensors = api.open_model(repo.path, file, rev="HEAD")
+        assert {n: tensors[n].tobytes() for n in tensors} == {n: raw(t) for n, t in part.items()}
+
+
+def test_the_same_weights_under_another_name_are_the_same_tensors(tmp_path: Path) -> None:
+    found = []
+    for name in ("epoch_1.pt", "epoch_2.pt"):
+        torch.save(checkpoint(), tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        layout = table.detect(BytesSource(data))
+        found.append({payload.name: stored(payload, data) for payload in layout.payloads})
+    assert found[0] == found[1]

@@ -160,6 +160,16 @@ def test_one_array_of_two_names_is_a_payload_and_a_view() -> None:
     assert layout.views == (View("w10", "f32", (20, 30), "w9", 0, (30, 1)),)
 
 
+def test_a_column_major_array_of_two_names_has_both() -> None:
+    turned = np.asfortranarray(W)
+    data = pickle.dumps({"b": turned, "a": turned})
+    layout = layout_of(data)
+    assert [(p.name, p.shape, p.form) for p in layout.payloads] == [("storage:a", (30, 20), "")]
+    assert {view.name for view in layout.views} == {"a", "b"}
+    for view in layout.views:
+        assert TestPickle().read(layout, data, view) == W.tobytes()
+
+
 def test_arrays_of_python_2_are_read() -> None:
     raw = W[0].tobytes()
     for literal in (b"T" + struct.pack("<I", len(raw)) + raw, b"U\x28" + raw[:40]):
