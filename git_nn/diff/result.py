@@ -55,6 +55,7 @@ class Word(StrEnum):
     LOW_RANK = "low-rank"  # the difference is a matrix of rank ``value``, but for rounding
     EFFECTIVE_RANK = "effective rank"  # of the difference: ``value``
     REROUNDED = "re-rounded"  # no element moved by more than one representable value
+    CHANGE_POINT = "change point"  # it moved by more than the threshold that was asked for
 
 
 @dataclass(frozen=True, slots=True)
