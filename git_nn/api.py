@@ -1,91 +1,97 @@
-"""git-nn from Python: read tensors of any version, without touching the work tree.
+"""git-nn from Python: tensors of any version, and what changed between two.
 
-    >>> import git_nn.api
-    >>> model = git_nn.api.open_model(".", "model.h5", rev="main~3")
-    >>> model["dense/kernel"]          # a numpy array; only this tensor is read
+    >>> import git_nn
+    >>> model = git_nn.open(".", "main~3", "model.h5")
+    >>> model["dense/kernel"][:10]     # a numpy array; only what holds these rows is read
+    >>> git_nn.diff(model, git_nn.open(".", "main", "model.h5"))
 
-The repository may be given as a folder, or as a GitPython ``git.Repo`` that the program
-already has.
+The repository may be given as a folder, bare or not, or as a GitPython ``git.Repo`` that the
+program already has. The work tree is never touched.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from git_nn import measured
 from git_nn.adopt import adopt, alternates
+from git_nn.bridges import to_keras, to_torch
+from git_nn.compare import Reading, compare
+from git_nn.diff.render import text
+from git_nn.diff.result import ModelDiff
 from git_nn.errors import UsageError
+from git_nn.formats.base import BytesSource
 from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import Repository, find
-from git_nn.model import StoredModel, open_pointer
-from git_nn.objects.pointer import Pointer, looks_like_pointer, parse
-from git_nn.store.local import open_store
+from git_nn.measured import Measured
+from git_nn.model import StoredModel, open_pointer, open_source
+from git_nn.objects.pointer import looks_like_pointer, parse
+from git_nn.store.local import LocalStore, open_store
+from git_nn.tensors import Tensor, Tensors
 
 if TYPE_CHECKING:
     import git
-    from numpy.typing import NDArray
+
+__all__ = ["Comparison", "Tensor", "Tensors", "diff", "open", "to_keras", "to_torch"]
 
 
-class Tensors(Mapping[str, "NDArray[Any]"]):
-    """The tensors of one version by name, each read when it is asked for.
+def open(  # noqa: A001 - it is always called git_nn.open
+    repo: Path | str | git.Repo, rev: str | None, path: str
+) -> Tensors:
+    """The weight file at ``path`` (relative to the top) as it is in ``rev``; None: in the index.
 
-    Reading raises KeyError for a name that is not there, MissingObjectError for a tensor that
-    is not in the store, and ValueError for one that the container keeps in a form that
-    cannot be decoded (such as HDF5's lzf filter).
-    """
-
-    def __init__(self, model: StoredModel) -> None:
-        self._model = model
-
-    @property
-    def pointer(self) -> Pointer:
-        """Names, dtypes, shapes and content ids; costs no read."""
-        return self._model.pointer
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        array = self._model.array(name)
-        if array is None:
-            raise ValueError(f"{name}: stored in a form that cannot be decoded")
-        return array
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._model.pointer.by_name  # Mapping's own would read the tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._model.names())
-
-    def __len__(self) -> int:
-        return len(self._model.pointer.entries)
-
-    def structure(self) -> dict[str, Any]:
-        """What the file says about the model: configuration and metadata."""
-        return self._model.structure()
-
-    def write(self, path: Path | str) -> None:
-        """Write the whole file, byte for byte; FileExistsError where ``path`` exists."""
-        self._model.write(Path(path))
-
-
-def open_model(repo: Path | str | git.Repo, path: str, *, rev: str | None = None) -> Tensors:
-    """Open the weight file at ``path`` (relative to the top) as it is in ``rev``.
-
-    Without ``rev``, as it is in the index. Raises UsageError where there is no such
-    version or it was committed as raw bytes, MissingObjectError on reading a tensor
-    that is not here.
+    Raises UsageError where there is no such version, and MissingObjectError on reading a tensor
+    that is not here. A version that was committed as raw bytes is opened as well.
     """
     repository = _find(repo)
     with open_reader(repository) as reader:
-        text = reader.read(f"{rev or ''}:{path}")
-    if text is None:
+        blob = reader.read(f"{rev or ''}:{path}")
+    if blob is None:
         raise UsageError(f"there is no {path} in {rev or 'the index'}")
-    if not looks_like_pointer(text[:4096]):
-        raise UsageError(f"{path} in {rev or 'the index'} is not a git-nn pointer")
-    pointer = parse(text)
+    if not looks_like_pointer(blob[:4096]):
+        return Tensors(open_source(BytesSource(blob)))
+    pointer = parse(blob)
     store = open_store(repository.nn_dir, alternates=alternates(repository))
     adopt(repository, store, [pointer])
     return Tensors(open_pointer(pointer, store))
+
+
+def open_model(repo: Path | str | git.Repo, path: str, *, rev: str | None = None) -> Tensors:
+    return open(repo, rev, path)
+
+
+class Comparison(ModelDiff):
+    """A ModelDiff that shows itself: as text when printed, as a page in a notebook."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return text(self, "models")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def diff(old: Tensors | None, new: Tensors | None, *, ranks: bool = False) -> Comparison:
+    """What differs between two versions (docs/diff.md); None is a version without the file.
+
+    Only tensors that differ are read; what was measured is kept in the store of ``new``.
+    ``ranks``: the rank of each changed matrix's difference, too.
+    """
+    sides = (None if side is None else side.model for side in (old, new))
+    found = compare(*sides, reading=Reading(_cache(new), ranks=ranks))
+    return Comparison(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def _cache(tensors: Tensors | None) -> Measured | None:
+    model = None if tensors is None else tensors.model
+    if isinstance(model, StoredModel) and isinstance(model.store, LocalStore):
+        return Measured(model.store.root / measured.FILE)
+    return None
 
 
 def _find(repo: Path | str | git.Repo) -> Repository:

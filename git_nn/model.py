@@ -47,6 +47,10 @@ class Model(ABC):
         """The payload of a stored tensor in pieces of a few megabytes at most."""
 
     @abstractmethod
+    def payload_range(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of a payload; no more than the segments around them are read."""
+
+    @abstractmethod
     def part_lengths(self, name: str) -> list[int]:
         """Lengths of the parts in which the file keeps a payload, in payload order."""
 
@@ -86,6 +90,19 @@ class Model(ABC):
             return None
         decode = dequantise if entry.dtype in BLOCKS else as_array
         return decode(data, entry.dtype, entry.shape)
+
+    def rows(self, name: str, start: int, stop: int) -> NDArray[Any] | None:
+        """The part [start, stop) of a tensor along its first dimension, which it must have;
+        None where ``array`` is None. Reads no more than it has to."""
+        from git_nn.arrays import as_array
+
+        entry = self.pointer.by_name[name]
+        if isinstance(entry, Window) or entry.form or not _is_plain(entry.dtype):
+            whole = self.array(name)
+            return None if whole is None else whole[start:stop]
+        shape = (stop - start, *entry.shape[1:])
+        row = nbytes(entry.dtype, entry.shape[1:])
+        return as_array(self.payload_range(name, start * row, stop * row), entry.dtype, shape)
 
     def blocks(self, name: str) -> Blocks | None:
         """The tensor in flat arrays, read as they are asked for; None where ``array`` is None."""
@@ -143,6 +160,12 @@ class StoredModel(Model):
         except MissingObjectError as error:
             raise MissingObjectError(error.oid_hex, what=f"tensor {escape(name)}") from error
 
+    def payload_range(self, name: str, start: int, stop: int) -> bytes:
+        try:
+            return self.store.read_range(self.pointer.stored[name].oid, start, stop)
+        except MissingObjectError as error:
+            raise MissingObjectError(error.oid_hex, what=f"tensor {escape(name)}") from error
+
     def part_lengths(self, name: str) -> list[int]:
         return [part.length for part in self.skeleton.parts(name)]
 
@@ -185,6 +208,16 @@ class FileModel(Model):
     def payload_pieces(self, name: str) -> Iterator[Buffer]:
         for extent in self._extents[name]:
             yield from pieces(self.source, extent.offset, extent.length)
+
+    def payload_range(self, name: str, start: int, stop: int) -> bytes:
+        found = []
+        offset = 0
+        for extent in self._extents[name]:
+            low, high = max(start - offset, 0), min(stop - offset, extent.length)
+            if low < high:
+                found.append(self.source.read(extent.offset + low, high - low))
+            offset += extent.length
+        return b"".join(found)
 
     def part_lengths(self, name: str) -> list[int]:
         return [extent.length for extent in self._extents[name] if extent.length]

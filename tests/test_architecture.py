@@ -19,11 +19,11 @@ ROWS = {
     4: {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
-        "resolve", "stage", "beside", "measured", "du", "bases", "earlier", "remembered", "repack",
+        "resolve", "stage", "beside", "measured", "tensors", "bridges", "du", "bases", "earlier", "remembered", "repack",
         "history",
     },
     5: {"drivers", "api", "demo"},
-    6: {"cli"},
+    6: {"cli", "__init__"},
 }  # fmt: skip
 ROW = {room: row for row, rooms in ROWS.items() for room in rooms}
 
@@ -58,7 +58,7 @@ def imports_of(path: Path) -> list[str]:
 
 
 def test_every_room_has_a_row() -> None:
-    rooms = {room_of(path) for path in FILES} - {"__init__"}
+    rooms = {room_of(path) for path in FILES}
     assert rooms <= set(ROW), rooms - set(ROW)
 
 

@@ -63,6 +63,11 @@ class Store(Protocol):
         """
         ...
 
+    def read_range(self, oid: Oid, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of an object, or as far as it goes; only the segments that hold
+        them are read and verified. Raises as ``read`` does."""
+        ...
+
     def batch(self) -> Batch: ...
 
 

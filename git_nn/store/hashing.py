@@ -28,6 +28,11 @@ class HashOnly:
             raise MissingObjectError(oid.hex())
         return self.beneath.read(oid)
 
+    def read_range(self, oid: Oid, start: int, stop: int) -> bytes:
+        if self.beneath is None:
+            raise MissingObjectError(oid.hex())
+        return self.beneath.read_range(oid, start, stop)
+
     def batch(self) -> HashBatch:
         return HashBatch()
 

@@ -91,6 +91,17 @@ class LocalStore:
             else:
                 yield found
 
+    def read_range(self, oid: Oid, start: int, stop: int) -> bytes:
+        found = bytearray()
+        offset = 0
+        with reported(self.root):
+            for part in self._frames.parts(oid):
+                if offset < stop and start < offset + part.length:
+                    raw = memoryview(self._frames.segment(part))
+                    found += raw[max(start - offset, 0) : stop - offset]
+                offset += part.length
+        return bytes(found)
+
     def batch(self) -> LocalBatch:
         return LocalBatch(self._frames, self.shared, self._pack_target)
 

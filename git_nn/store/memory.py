@@ -28,6 +28,12 @@ class MemoryStore:
         for start in range(0, max(len(found), 1), SEGMENT):
             yield found[start : start + SEGMENT]
 
+    def read_range(self, oid: Oid, start: int, stop: int) -> bytes:
+        found = self._objects.get(oid)
+        if found is None:
+            raise MissingObjectError(oid.hex())
+        return found[start:stop]
+
     def batch(self) -> MemoryBatch:
         return MemoryBatch(self._objects)
 

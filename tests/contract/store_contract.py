@@ -82,6 +82,19 @@ class BatchContract:
 
 
 class StoreContract(BatchContract):
+    @pytest.mark.parametrize("length", [0, 1, 5000, SEGMENT, 2 * SEGMENT + 12345])
+    def test_a_range_is_that_of_the_object(self, store: Store, length: int) -> None:
+        data = noise(length)
+        with store.batch() as batch:
+            oid, _ = batch.put([data])
+        ends = {0, 1, length // 2, SEGMENT - 1, SEGMENT, SEGMENT + 1, length - 1, length}
+        for start in ends:
+            for stop in ends:
+                if 0 <= start <= stop:
+                    assert store.read_range(oid, start, stop) == data[start:stop]
+        with pytest.raises(MissingObjectError):
+            store.read_range(id_of(b"never"), 0, 1)
+
     @pytest.mark.parametrize("length", LENGTHS + LONG)
     def test_objects_of_every_length_come_back(self, store: Store, length: int) -> None:
         data = noise(length, seed=1)

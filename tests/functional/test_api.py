@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from git_nn.api import Tensors, open_model
+import git_nn
+import git_nn.api
 from git_nn.errors import MissingObjectError, UsageError
 from git_nn.objects.oid import Oid
+from git_nn.store.frame import Part
+from git_nn.store.frames import Frames
 from git_nn.store.local import LocalStore
+from git_nn.tensors import Tensors
 from tests.support.git import Repo
 from tests.support.models import h5_file, normal, safetensors_file
 
@@ -74,20 +80,20 @@ def same(model: Tensors, tensors: dict[str, np.ndarray]) -> bool:
 
 def test_every_version_is_read_bit_for_bit(history: Repo, opened: git.Repo) -> None:
     for repo in (history.path, str(history.path), history.path / "sub dir", opened):
-        assert same(open_model(repo, NAME, rev="HEAD~1"), FIRST)
-        assert same(open_model(repo, NAME, rev="main"), SECOND)
-        assert same(open_model(repo, NAME), STAGED)
+        assert same(git_nn.open(repo, "HEAD~1", NAME), FIRST)
+        assert same(git_nn.open(repo, "main", NAME), SECOND)
+        assert same(git_nn.open(repo, None, NAME), STAGED)
 
 
 def test_a_commit_of_gitpython_names_a_version(history: Repo, opened: git.Repo) -> None:
-    versions = [open_model(opened, NAME, rev=c.hexsha) for c in opened.iter_commits(paths=NAME)]
+    versions = [git_nn.open(opened, c.hexsha, NAME) for c in opened.iter_commits(paths=NAME)]
     assert [version["half"].tobytes() for version in versions] == [
         SECOND["half"].tobytes(), FIRST["half"].tobytes(),
     ]  # fmt: skip
 
 
 def test_only_the_tensor_that_is_asked_for_is_read(history: Repo, read: list[Oid]) -> None:
-    model = open_model(history.path, NAME, rev="HEAD")
+    model = git_nn.open(history.path, "HEAD", NAME)
     oids = {name: entry.oid for name, entry in model.pointer.stored.items()}
     assert list(model) == ["bits", "emb", "half", "step"]
     assert not set(read) & set(oids.values())
@@ -96,7 +102,7 @@ def test_only_the_tensor_that_is_asked_for_is_read(history: Repo, read: list[Oid
 
 
 def test_asking_for_a_name_reads_nothing(history: Repo, read: list[Oid]) -> None:
-    model = open_model(history.path, NAME, rev="HEAD")
+    model = git_nn.open(history.path, "HEAD", NAME)
     oids = {entry.oid for entry in model.pointer.stored.values()}
     assert "half" in model
     assert not set(read) & oids
@@ -108,15 +114,15 @@ def test_the_work_tree_and_the_index_are_left_alone(history: Repo) -> None:
         return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
     before = state()
-    assert same(open_model(history.path, NAME, rev="HEAD~1"), FIRST)
-    open_model(history.path, NAME).write(history.path.parent / "written")
+    assert same(git_nn.open(history.path, "HEAD~1", NAME), FIRST)
+    git_nn.open(history.path, None, NAME).write(history.path.parent / "written")
     assert state() == before
     assert (history.path.parent / "written").read_bytes() == safetensors_file(STAGED)
 
 
 def test_a_file_that_is_there_is_not_overwritten(history: Repo) -> None:
     with pytest.raises(FileExistsError):
-        open_model(history.path, NAME).write(history.path / NAME)
+        git_nn.open(history.path, None, NAME).write(history.path / NAME)
     assert history.read(NAME) == OTHER
 
 
@@ -125,14 +131,13 @@ def test_what_is_not_there_is_named(history: Repo) -> None:
         ("nope.h5", "HEAD", "there is no nope.h5 in HEAD"),
         ("nope.h5", None, "there is no nope.h5 in the index"),
         (NAME, "nope", f"there is no {NAME} in nope"),
-        (".gitattributes", "HEAD", ".gitattributes in HEAD is not a git-nn pointer"),
     ):
         with pytest.raises(UsageError, match=words):
-            open_model(history.path, path, rev=rev)
+            git_nn.open(history.path, rev, path)
 
 
 def test_an_unknown_tensor_is_a_key_that_is_missing(history: Repo) -> None:
-    model = open_model(history.path, NAME)
+    model = git_nn.open(history.path, None, NAME)
     with pytest.raises(KeyError, match="nope"):
         model["nope"]
     assert model.get("nope") is None
@@ -141,37 +146,39 @@ def test_an_unknown_tensor_is_a_key_that_is_missing(history: Repo) -> None:
 
 def test_a_folder_without_repository_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{tmp_path} is not in a Git repository"):
-        open_model(tmp_path, NAME)
+        git_nn.open(tmp_path, None, NAME)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=str(tmp_path / "nowhere")):
-        open_model(tmp_path / "nowhere", NAME)
+        git_nn.open(tmp_path / "nowhere", None, NAME)
 
 
 def test_a_tensor_that_is_not_here_is_named(history: Repo) -> None:
     for pack in (history.path / ".git/nn").rglob("*.nn*"):
         pack.unlink()
-    model = open_model(history.path, NAME, rev="HEAD")
+    model = git_nn.open(history.path, "HEAD", NAME)
     assert "half" in list(model)
     with pytest.raises(MissingObjectError, match="tensor half"):
-        model["half"]
+        model["half"].numpy()
+    with pytest.raises(MissingObjectError, match="tensor emb"):
+        model["emb"][1:3]
 
 
 def test_a_bare_clone_takes_the_tensors_from_its_origin(history: Repo, tmp_path: Path) -> None:
     bare = tmp_path / "bare.git"
     history.git("clone", "-q", "--bare", str(history.path), str(bare))
     with git.Repo(bare) as opened:
-        assert same(open_model(opened, NAME, rev="main~1"), FIRST)
-    assert same(open_model(bare, NAME, rev="main"), SECOND)
+        assert same(git_nn.open(opened, "main~1", NAME), FIRST)
+    assert same(git_nn.open(bare, "main", NAME), SECOND)
 
 
 def test_a_linked_worktree_has_an_index_of_its_own(history: Repo, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     history.git("worktree", "add", "-q", "--detach", str(linked), "HEAD~1")
     with git.Repo(linked) as opened:
-        assert same(open_model(opened, NAME), FIRST)
-    assert same(open_model(history.path, NAME), STAGED)
+        assert same(git_nn.open(opened, None, NAME), FIRST)
+    assert same(git_nn.open(history.path, None, NAME), STAGED)
 
 
 def test_a_compressed_dataset_is_decoded(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +186,7 @@ def test_a_compressed_dataset_is_decoded(repo: Repo, monkeypatch: pytest.MonkeyP
     repo.write("m.h5", h5_file(arrays, {"/": {"note": "x"}}, chunks=(8, 8), compression="gzip"))
     repo.commit()
     monkeypatch.chdir(repo.path)
-    assert same(open_model(".", "m.h5", rev="HEAD"), arrays)
+    assert same(git_nn.open(".", "HEAD", "m.h5"), arrays)
 
 
 def test_a_dataset_that_cannot_be_decoded_is_an_error_that_names_it(repo: Repo) -> None:
@@ -187,4 +194,76 @@ def test_a_dataset_that_cannot_be_decoded_is_an_error_that_names_it(repo: Repo) 
     repo.write("m.h5", h5_file({"codes": whole}, chunks=(8, 8), scaleoffset=0))
     repo.commit()
     with pytest.raises(ValueError, match="codes"):
-        open_model(repo.path, "m.h5")["codes"]
+        git_nn.open(repo.path, None, "m.h5")["codes"].numpy()
+
+
+def test_a_slice_is_that_of_numpy_and_reads_only_its_segments(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big = normal(9, 3000, 1024)  # three segments of 4 MiB
+    half = normal(8, 7, 5).astype(ml_dtypes.bfloat16)
+    repo.write("m.safetensors", safetensors_file({"big": big, "half": half, "one": np.array(3)}))
+    repo.commit()
+    read: list[int] = []
+    real = Frames.segment
+
+    def counted(self: Frames, part: Part) -> object:
+        read.append(part.length)
+        return real(self, part)
+
+    monkeypatch.setattr(Frames, "segment", counted)
+    model = git_nn.open(repo.path, "HEAD", "m.safetensors")
+    read.clear()
+    tensor = model["big"]
+    assert (tensor.shape, tensor.dtype, len(tensor)) == ((3000, 1024), np.dtype("<f4"), 3000)
+    assert read == []
+    assert np.array_equal(tensor[10:12], big[10:12])
+    assert len(read) == 1
+    for index in (
+        0, -1, 2999, slice(1020, 1030), slice(None, 5), slice(-3, None), slice(5, 2), slice(0, 0),
+        slice(None, None, 7), slice(None, None, -1), (3, 4), (slice(2, 4), slice(None, None, 100)),
+        (slice(2, 4), 5), (..., 0), np.array([5, 3]), (slice(0, 2), None),
+    ):  # fmt: skip
+        assert np.array_equal(tensor[index], big[index]), index
+    for index in (0, -7, slice(2, 5), slice(None, None, 2), (1, 2), (slice(1, 3), -1)):
+        assert model["half"][index].tobytes() == half[index].tobytes()
+    for wrong in (3000, -3001, (0, 1024), "x"):
+        with pytest.raises(IndexError):
+            tensor[wrong]
+    assert model["one"][()] == 3
+    with pytest.raises(IndexError):
+        model["one"][0]
+    assert np.array_equal(np.asarray(tensor), big)
+    assert float(np.sum(model["one"])) == 3.0
+
+
+def test_a_diff_is_typed_and_shows_itself(history: Repo) -> None:
+    old, new = (git_nn.open(history.path, rev, NAME) for rev in ("HEAD~1", "HEAD"))
+    found = git_nn.api.diff(old, new)
+    assert [delta.name for delta in found.tensors] == ["half"]
+    assert found.tensors[0].numbers is not None
+    assert found.counts == {"changed": 1}
+    assert "half" in str(found)
+    page = found._repr_html_()
+    assert "half" in page
+    assert "<script src" not in page
+    assert git_nn.api.diff(old, old).is_empty
+    assert git_nn.api.diff(None, new).total == 4
+
+
+def test_a_version_that_was_committed_raw_is_opened_too(tmp_path: Path) -> None:
+    repo = Repo.create(tmp_path / "raw", patterns=())
+    repo.write("m.safetensors", OTHER)
+    repo.commit()
+    model = git_nn.open(repo.path, "HEAD", "m.safetensors")
+    assert np.array_equal(model["emb"][2:4], normal(5, 40, 8)[2:4])
+
+
+def test_importing_git_nn_loads_nothing_and_unknown_names_are_errors() -> None:
+    script = "import sys, git_nn; print([m for m in sys.modules if m.startswith('git_nn')])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['git_nn']"
+    with pytest.raises(AttributeError):
+        git_nn.nothing  # noqa: B018
