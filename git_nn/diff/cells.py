@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from git_nn.diff import remarks
-from git_nn.diff.groups import Row, cut
+from git_nn.diff.groups import Row
+from git_nn.diff.groups import relative as relative_of
 from git_nn.diff.numbers_text import cosine, largest, percent, ratio, relative, where
 from git_nn.diff.spark import CELLS, sparkline
 from git_nn.diff.table import NAME, REMARK, Column
-from git_nn.objects.names import escape
 
 TENSORS = (
     Column(NAME, "tensor", worth=99),
@@ -49,13 +49,14 @@ def of_tensor(row: Row) -> tuple[str, ...]:
 
 def of_group(row: Row, cells: int = CELLS, *, signs: bool = True) -> tuple[str, ...]:
     """Under GROUPS; a row may be of one tensor."""
-    largest_one = row.largest.numbers
-    middle = ratio(row.median) if row.is_group and row.relatives else ""
+    head = (row.name, count(row), remarks.shape(row.members), remarks.dtype(row.members))
+    if (most := row.largest.numbers) is None:
+        return (*head, "", "", "", "", "", remarks.remark(row))
+    measured = most.relative is not None
     return (
-        row.name, count(row), remarks.shape(row.members), remarks.dtype(row.members),
-        relative(largest_one) if largest_one else "", member(row) if row.relatives else "",
-        middle, sparkline(row.profile, cells, signs=signs) if row.relatives else "",
-        changed(row), remarks.remark(row),
+        *head, relative(most), member(row), ratio(row.median) if row.is_group and measured else "",
+        sparkline(row.profile, cells, signs=signs) if measured else "", changed(row),
+        remarks.remark(row),
     )  # fmt: skip
 
 
@@ -67,17 +68,7 @@ def count(row: Row) -> str:
 
 def member(row: Row) -> str:
     """The numbers in the name of the member that moved most: ``17``, ``17,3``."""
-    if not row.is_group or not any(row.relatives):
-        return ""
-    return ",".join(numbers_of(row.largest.name, row))
-
-
-def numbers_of(name: str, row: Row) -> list[str]:
-    """The numbers of a member's name that differ among the members."""
-    found = [cut(escape(delta.name))[1] for delta in row.members]
-    varying = [i for i, column in enumerate(zip(*found, strict=True)) if len(set(column)) > 1]
-    own = cut(escape(name))[1]
-    return [own[i] for i in varying]
+    return ",".join(row.at) if relative_of(row.largest) else ""
 
 
 def changed(row: Row) -> str:

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from statistics import median
 
 from git_nn.diff.changes import Kind
@@ -27,8 +28,10 @@ _DIGITS = re.compile(r"([0-9]+)")
 _NO_INDEX_AFTER = re.compile(r"(?:%[0-9A-F]?|:)\Z")  # %XX of an escaped name; the :0 of Keras
 _SEPARATORS = "./"
 
-Key = tuple[str, ...]  # a name's text with its indices left out
+Key = tuple[str, ...]  # the text of a name around its indices
 Indices = tuple[str, ...]
+Cut = tuple[Key, Indices]
+Held = list[tuple[Indices, TensorDelta]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Row:
     """A tensor, or several of one kind; ``members`` are in natural order of their names.
 
     ``total`` counts the tensors of either version that have such a name, changed or not.
+    ``at`` are the numbers that vary in the name of the member that moved most.
     ``profile`` has the largest relative change at each of ``depths``, the values of the first
     number that varies; 0 where nothing changed, None where it was not measured.
     """
@@ -46,6 +50,7 @@ class Row:
     total: int = 1
     depths: Indices = ()
     profile: tuple[float | None, ...] = ()
+    at: Indices = ()
     was: str = ""
 
     @property
@@ -87,12 +92,16 @@ def former(delta: TensorDelta) -> str:
 
 def grouped(diff: ModelDiff, deltas: Iterable[TensorDelta]) -> list[Row]:
     """``deltas`` as rows, in the order in which the first member of each stands."""
-    found: dict[tuple[Kind, Key, Key], list[tuple[Indices, TensorDelta]]] = defaultdict(list)
+    cuts: dict[str, Cut] = {}
+    found: dict[tuple[Kind, Key, Key], Held] = defaultdict(list)
     for delta in deltas:
-        key, indices = cut(escape(delta.name))
-        before = cut(former(delta))[0]
-        found[delta.kind, key, before].append((indices, delta))
-    names = _indices_by_key(diff, {key for (_, key, _), held in found.items() if len(held) > 1})
+        change = delta.change
+        old, new = change.old, change.new
+        name = new.name if new else change.name
+        key, indices = cuts[name] = cut(escape(name))
+        was = cut(escape(old.name))[0] if old is not None and old.name != name else ()
+        found[delta.kind, key, was].append((indices, delta))
+    names = _indices_by_key(diff, cuts, {key for (_, key, _), held in found.items() if held[1:]})
     rows = []
     for (kind, key, _), held in found.items():
         for part in _alike(held):
@@ -101,18 +110,18 @@ def grouped(diff: ModelDiff, deltas: Iterable[TensorDelta]) -> list[Row]:
     return rows
 
 
-def cut(name: str) -> tuple[Key, Indices]:
+def cut(name: str) -> Cut:
     """The text of a name around its indices, and the indices."""
     parts = _DIGITS.split(name)
-    if len(parts) == 1:
-        return (name,), ()
-    places = _index_places(tuple(parts[::2]))
+    texts = tuple(parts[::2])
+    places = _index_places(texts)
+    if len(places) == len(texts) - 1:
+        return texts, tuple(parts[1::2])
     key, start = [], 0
     for place in places:
-        key.append("".join(parts[start:place]))
+        key.append(parts[start] if place == start + 1 else "".join(parts[start:place]))
         start = place + 1
-    key.append("".join(parts[start:]))
-    return tuple(key), tuple(parts[place] for place in places)
+    return (*key, "".join(parts[start:])), tuple([parts[place] for place in places])
 
 
 @lru_cache(4096)
@@ -130,18 +139,17 @@ def _index_places(texts: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(indices or roles)
 
 
-def _indices_by_key(diff: ModelDiff, keys: set[Key]) -> dict[Key, list[Indices]]:
+def _indices_by_key(
+    diff: ModelDiff, cuts: dict[str, Cut], keys: set[Key]
+) -> dict[Key, list[Indices]]:
     """The indices of all tensors of both versions that are called as one of ``keys``."""
     found: dict[Key, list[Indices]] = defaultdict(list)
     both = [pointer.by_name for pointer in (diff.old, diff.new) if pointer]
-    for name in dict.fromkeys(name for names in both for name in names):
-        key, indices = cut(escape(name))
+    for name in dict.fromkeys(chain(cuts, *both)):
+        key, indices = cuts.get(name) or cut(escape(name))
         if key in keys:
             found[key].append(indices)
     return found
-
-
-Held = list[tuple[Indices, TensorDelta]]
 
 
 def _alike(held: Held) -> list[Held]:
@@ -163,34 +171,39 @@ def _shapes(held: Held) -> set[Shape]:
 
 def _varying(found: Sequence[Indices]) -> list[int]:
     """The places at which not all have the same number."""
-    return [i for i, numbers in enumerate(zip(*found, strict=True)) if len(set(numbers)) > 1]
+    return [i for i, first in enumerate(found[0]) if any(x[i] != first for x in found)]
 
 
 def _group(kind: Kind, key: Key, held: Held, names: list[Indices]) -> Row:
+    moved = bool(former(held[0][1]))
     places = _varying([indices for indices, _ in held])
-    first = held[0][0]
-    alike = [
-        indices
-        for indices in names
-        if all(indices[i] == first[i] for i in range(len(first)) if i not in places)
-    ]
-    sizes: dict[str, float | None] = dict.fromkeys((x[places[0]] for x in alike), 0.0)
+    depth, first = places[0], held[0][0]
+    fixed = [i for i in range(len(first)) if i not in places]
+    alike = [x for x in names if all(x[i] == first[i] for i in fixed)] if fixed else names
+    sizes: dict[str, float | None] = dict.fromkeys([x[depth] for x in alike], 0.0)
     for indices, delta in held:
-        size, known = relative(delta), sizes.get(indices[places[0]])
-        sizes[indices[places[0]]] = size if not known else max(known, _or_below(size))
-    depths = tuple(sorted(sizes, key=natural_key))
-    olds = list(filter(None, (former(delta) for _, delta in held)))
-    members = tuple(sorted((d for _, d in held), key=lambda delta: natural_key(delta.name)))
-    name = _pattern(key, [indices for indices, _ in held])
-    profile = tuple(sizes[depth] for depth in depths)
-    was = _pattern(cut(olds[0])[0], [cut(old)[1] for old in olds]) if olds else ""
-    return Row(name, kind, members, len(alike), depths, profile, was)
+        size, known = relative(delta), sizes[indices[depth]]
+        sizes[indices[depth]] = max(known, _or_below(size)) if known else size
+    depths = tuple(sorted(sizes, key=int))
+    held = sorted(held, key=lambda pair: tuple(map(int, pair[0])))
+    at, _ = max(held, key=lambda pair: _or_below(relative(pair[1])))
+    olds = [cut(name) for _, delta in held if (name := former(delta))] if moved else []
+    return Row(
+        name=_pattern(key, [indices for indices, _ in held]),
+        kind=kind,
+        members=tuple(delta for _, delta in held),
+        total=len(alike),
+        depths=depths,
+        profile=tuple(sizes[depth] for depth in depths),
+        at=tuple(at[i] for i in places),
+        was=_pattern(olds[0][0], [indices for _, indices in olds]) if olds else "",
+    )
 
 
 def _pattern(key: Key, found: Sequence[Indices]) -> str:
     """The names as one: ``layers.[0-2,5].w``."""
-    numbers = [_ranges(set(column)) for column in zip(*found, strict=True)]
-    return "".join(f"{text}{number}" for text, number in zip(key, [*numbers, ""], strict=True))
+    numbers = [_ranges({x[i] for x in found}) for i in range(len(found[0]))]
+    return "".join(map("".join, zip(key, [*numbers, ""], strict=True)))
 
 
 def _ranges(numbers: set[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from git_nn.diff.changes import Kind
 from git_nn.diff.groups import Row
@@ -15,6 +15,7 @@ from git_nn.objects.tensor import format_shape
 
 SIGNS = {Kind.ADDED: "+", Kind.REMOVED: "-", Kind.RENAMED: "→", Kind.RECODED: "="}
 
+_VARIOUS = "various"
 _OWN_LINES = 5  # warnings of a group that stand one by one
 
 
@@ -62,20 +63,23 @@ def tensors(count: int) -> str:
 
 def shape(members: Sequence[TensorDelta]) -> str:
     """The shape, or the old and the new one; ``various`` where members differ."""
-    return _one({_both(delta, lambda entry: format_shape(entry.shape)) for delta in members})
+    found = {tuple(entry.shape for entry in _entries(delta)) for delta in members}
+    return _arrow([format_shape(one) for one in found.pop()]) if len(found) == 1 else _VARIOUS
 
 
 def dtype(members: Sequence[TensorDelta]) -> str:
-    return _one({_both(delta, lambda entry: entry.dtype) for delta in members})
+    found = {tuple(entry.dtype for entry in _entries(delta)) for delta in members}
+    return _arrow(found.pop()) if len(found) == 1 else _VARIOUS
 
 
-def _one(found: set[str]) -> str:
-    return next(iter(found)) if len(found) == 1 else "various"
+def _entries(delta: TensorDelta) -> tuple[Entry, ...]:
+    """The old and the new one, where there are."""
+    old, new = delta.change.old, delta.change.new
+    return (old, new) if old and new else (old,) if old else (new,) if new else ()
 
 
-def _both(delta: TensorDelta, what: Callable[[Entry], str]) -> str:
-    entries = (delta.change.old, delta.change.new)
-    return "→".join(dict.fromkeys(what(entry) for entry in entries if entry is not None))
+def _arrow(words: Iterable[str]) -> str:
+    return "→".join(dict.fromkeys(words))
 
 
 def remark(row: Row) -> str:
@@ -87,10 +91,13 @@ def remark(row: Row) -> str:
     return ", ".join(words)
 
 
-_WORDS = 4
+_WORDS = 4  # that are said of a group
+_PLAIN = frozenset({Kind.CHANGED, Kind.ADDED, Kind.REMOVED})  # the sign says it all
 
 
 def _words(delta: TensorDelta) -> list[str]:
+    if delta.kind in _PLAIN and not delta.relations and not delta.unread:
+        return []
     related = [relation(one) for one in delta.relations]
     if any(one.word is Word.ROWS for one in delta.relations):
         return [*related, *filter(None, [delta.unread])]

@@ -78,7 +78,8 @@ def of_node(depth: int, node: Node, width: int, *, signs: bool) -> tuple[str, ..
     row = node.row or Row(node.label, node.members[0].kind, tuple(node.members))
     most = row.largest.numbers
     relative, largest = ratio(total(row.members)), ratio(most.relative if most else None)
-    if not row.relatives:
+    measured = most is not None and most.relative is not None
+    if not measured:
         relative = largest = ""
     share = cells.changed(row)
     if node.row is None:
@@ -86,7 +87,7 @@ def of_node(depth: int, node: Node, width: int, *, signs: bool) -> tuple[str, ..
     return (
         name, cells.count(row), remarks.shape(row.members), remarks.dtype(row.members), relative,
         largest if row.is_group else "",
-        sparkline(row.profile, width, signs=signs) if row.relatives else "",
+        sparkline(row.profile, width, signs=signs) if measured else "",
         share, remarks.remark(row),
     )  # fmt: skip
 
