@@ -13,6 +13,7 @@ import click
 from git_nn.cli.log_entry import Form, ratio
 from git_nn.cli.past import Opened, Separated, date, opened, understand, when
 from git_nn.cli.screen import clip, show, width
+from git_nn.diff.heatmap import shorten
 from git_nn.diff.layers import layer_of
 from git_nn.drivers.side import reading
 from git_nn.drivers.terminal import wants_colour
@@ -23,7 +24,7 @@ from git_nn.objects.names import escape
 
 SCHEMA = "git-nn blame 1"
 BYTES, TENSORS = 512 << 20, 20_000  # what is read at most where nobody asked for numbers
-_AUTHOR = 16
+_AUTHOR, _SUBJECT = 16, 12  # columns: of an author at most, of a subject at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +118,34 @@ def _relative(row: Row, deltas: dict[Any, Any]) -> float | None:
 
 def _text(found: Opened, rows: Sequence[Row], form: Form) -> str:
     cells = [
-        (
-            found.short(row.last.step.commit), date(row.last.step.commit),
-            clip(row.last.step.commit.author, _AUTHOR), ratio(row.relative) or str(row.last.kind),
+        [
+            found.short(row.last.step.commit),
+            date(row.last.step.commit),
+            clip(row.last.step.commit.author, _AUTHOR),
+            ratio(row.relative) or str(row.last.kind),
             escape(row.name),
-        )
+        ]
         for row in rows
-    ]  # fmt: skip
-    wide = [max((len(row[i]) for row in cells), default=0) for i in range(5)]
+    ]
+    wide = _fit(cells, form.width)
     lines = []
     for row, one in zip(cells, rows, strict=True):
-        name, *rest = (cell.ljust(room) for cell, room in zip(row, wide, strict=True))
-        line = "  ".join((name, *rest, one.last.step.commit.subject))
-        lines.append(form.paint(name, "33") + clip(line.rstrip(), form.width)[len(name) :])
+        parts = [shorten(cell, room).ljust(room) for cell, room in zip(row, wide, strict=True)]
+        line = "  ".join(part for part in parts if part)
+        room = None if form.width is None else form.width - len(line) - 2
+        if room is None or room >= _SUBJECT:
+            line += f"  {clip(one.last.step.commit.subject, room)}"
+        lines.append(form.paint(row[0], "33") + line.rstrip()[len(row[0]) :])
     return "".join(f"{line}\n" for line in lines)
+
+
+def _fit(cells: Sequence[Sequence[str]], room: int | None) -> list[int]:
+    """How wide each column is: without room the author goes first, then a name's beginning."""
+    wide = [max((len(row[i]) for row in cells), default=0) for i in range(5)]
+    if room is not None and sum(wide) + 2 * len(wide) > room:
+        wide[2] = 0
+        wide[4] = min(wide[4], room - sum(wide[:4]) - 2 * len(wide))
+    return wide
 
 
 def _document(rows: Sequence[Row], *, grouped: bool) -> dict[str, Any]:

@@ -96,7 +96,11 @@ def strength(cell: Cell, span: tuple[float, float]) -> float:
 
 def loudest(cells: Iterable[Cell]) -> Cell:
     """The cell that stands for several commits."""
-    return min(cells, key=lambda cell: (_LOUD.index(cell.mark), -cell.drift))
+
+    def order(cell: Cell) -> tuple[int, float]:
+        return _LOUD.index(cell.mark), -cell.drift
+
+    return min(cells, key=order, default=Cell(Mark.ABSENT))
 
 
 def text(found: Map, canvas: Canvas) -> str:
@@ -186,7 +190,7 @@ def legend_words(found: Map) -> list[str]:
 
 def shorten(name: str, room: int) -> str:
     """The end of a name tells more than its beginning."""
-    return name if len(name) <= room else f"..{name[len(name) - room + 2 :]}"
+    return name if len(name) <= room else f"..{name[len(name) - room + 2 :]}"[:room]
 
 
 def _clip(line: str, room: int) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from git_nn.diff.changes import Kind, classify
+from git_nn.diff import shifts
+from git_nn.diff.changes import Change, Kind, classify
 from git_nn.errors import PointerError
 from git_nn.objects import pointer as pointers
 from git_nn.objects.names import unescape
@@ -65,19 +67,53 @@ def compare_texts(old: bytes | None, new: bytes | None) -> Moves:
         for line, value in come.items()
         if value[_OID] == gone.get(line, b"")[_OID] != b"" and line not in views
     ]
+    if plain and not set(come.values()).isdisjoint(gone.values()):
+        moves = _with_shifts(old, new)
+        if moves is not None:
+            return moves
     kinds = dict.fromkeys(_names(plain), Kind.CHANGED)
     was: dict[str, str] = {}
     hard = (gone.keys() | come.keys()) - set(plain)
     if hard or views:
         wanted = hard | views
         sides = _excerpt(old, before, wanted), _excerpt(new, after, wanted)
-        for change in classify(*sides).changes:
-            if change.name not in kinds:
-                kinds[change.name] = change.kind
-            if change.old is not None and change.old.name != change.name:
-                was[change.name] = change.old.name
+        rest, was = _told(classify(*sides).changes)
+        kinds = {**rest, **kinds}
     total = len(common) + len(gone.keys() | come.keys()) - len(was)
     return Moves(kinds, was, total, before[0] != after[0])
+
+
+def _told(changes: Iterable[Change]) -> tuple[dict[str, Kind], dict[str, str]]:
+    """The kinds by name, and the old names of those that have another one."""
+    listed = list(changes)
+    was = {one.name: one.old.name for one in listed if one.old and one.old.name != one.name}
+    return {one.name: one.kind for one in listed}, was
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """A Readable without values."""
+
+    pointer: Pointer
+
+    def array(self, name: str) -> None: ...
+
+    def blocks(self, name: str) -> None: ...
+
+    def structure(self) -> dict[str, Any]:
+        return {}
+
+
+def _with_shifts(old: bytes, new: bytes) -> Moves | None:
+    """What happened where layers have other numbers now; None where none have."""
+    before, after = pointers.parse(old), pointers.parse(new)
+    moved = shifts.find(_Bare(before), _Bare(after), values=False)
+    if not moved:
+        return None
+    found = classify(before, after, shifts.names(moved, before, after))
+    kinds, was = _told(found.changes)
+    container = _split(old)[0] != _split(new)[0]
+    return Moves(kinds, was, found.same + len(kinds), container)
 
 
 def tensors(text: bytes | None) -> list[str]:
