@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import deserialize, safe_open
 from safetensors.torch import load_file, save
 
 from git_nn import api
@@ -158,3 +159,92 @@ def test_packed_nibbles_are_counted_in_elements(repo: Repo) -> None:
     repo.git("checkout", "--", "model.safetensors")
     assert path.read_bytes() == data
     assert repo.status() == ""
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("F6_E2M3", "f6_e2m3"), ("F6_E3M2", "f6_e3m2")])
+def test_six_bit_numbers_are_what_the_library_reads(kind: str, dtype: str) -> None:
+    """torch has no such type, so the file is written by hand and read by the library."""
+    packed = bytes(range(24))
+    header = json.dumps({"w": {"dtype": kind, "shape": [4, 8], "data_offsets": [0, 24]}}).encode()
+    header += b" " * (-len(header) % 8)
+    data = len(header).to_bytes(8, "little") + header + packed
+    ((name, spec),) = deserialize(data)
+    (payload,) = table.detect(BytesSource(data)).payloads
+    assert (payload.name, list(payload.shape), payload.dtype) == (name, spec["shape"], dtype)
+    (extent,) = payload.extents
+    assert data[extent.offset : extent.stop] == bytes(spec["data"])
+    assert spec["dtype"] == kind
+
+
+def quantised() -> dict[str, torch.Tensor]:
+    """One layer as GPTQ, AWQ and bitsandbytes pack it, and a LoRA adapter of it."""
+    torch.manual_seed(4)
+
+    def integers(*shape: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
+        return torch.randint(0, 127, shape).to(dtype)
+
+    state = list(b'{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 32]}')
+    return {
+        "gptq.qweight": integers(8, 32), "gptq.qzeros": integers(1, 4),
+        "gptq.scales": torch.rand(1, 32).half(), "gptq.g_idx": integers(64),
+        "awq.qweight": integers(64, 4), "awq.qzeros": integers(1, 4),
+        "awq.scales": torch.rand(1, 32).half(),
+        "bnb.weight": integers(1024, 1, dtype=torch.uint8),
+        "bnb.weight.absmax": torch.rand(32), "bnb.weight.quant_map": torch.rand(16),
+        "bnb.weight.quant_state.bitsandbytes__nf4": torch.tensor(state, dtype=torch.uint8),
+        "base_model.model.q_proj.lora_A.weight": torch.rand(8, 64).bfloat16(),
+        "base_model.model.q_proj.lora_B.weight": torch.zeros(32, 8).bfloat16(),
+    }  # fmt: skip
+
+
+def test_quantised_weights_and_adapters_are_ordinary_tensors(repo: Repo) -> None:
+    tensors = quantised()
+    repo.write("adapter_model.safetensors", save(tensors, {"format": "pt"}))
+    repo.commit()
+    model = api.open_model(repo.path, "adapter_model.safetensors", rev="HEAD")
+    assert set(model) == set(tensors)
+    for name, tensor in tensors.items():
+        assert (model[name].shape, model[name].tobytes()) == (tuple(tensor.shape), raw(tensor))
+    before = pointers.parse(repo.blob("HEAD:adapter_model.safetensors"))
+    tensors["gptq.scales"] = tensors["gptq.scales"] * 2
+    repo.write("adapter_model.safetensors", save(tensors, {"format": "pt"}))
+    repo.commit()
+    after = pointers.parse(repo.blob("HEAD:adapter_model.safetensors"))
+    assert before.skeleton == after.skeleton
+    assert {n for n in before.stored if before.stored[n] != after.stored[n]} == {"gptq.scales"}
+
+
+def test_the_index_of_a_sharded_model_is_left_to_git(repo: Repo) -> None:
+    names = sorted(layers())
+    shards = {f"model-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
+    for shard, held in shards.items():
+        repo.write(shard, save({name: layers()[name] for name in held}))
+    index = {"metadata": {"total_size": 1}, "weight_map": {
+        name: shard for shard, held in shards.items() for name in held
+    }}  # fmt: skip
+    text = json.dumps(index, indent=2).encode()
+    repo.write("model.safetensors.index.json", text)
+    repo.commit()
+    assert repo.blob("HEAD:model.safetensors.index.json") == text
+    found = {
+        name: shard
+        for shard in shards
+        for name in pointers.parse(repo.blob(f"HEAD:{shard}")).stored
+    }
+    assert found == index["weight_map"]
+
+
+def test_a_save_with_metadata_in_another_order_stores_the_header_again(repo: Repo) -> None:
+    metadata = {f"key {i}": str(i) for i in range(8)}
+    skeletons = set()
+    entries = set()
+    for _ in range(40):  # the library's order is that of a hash map with a random seed
+        repo.write("m.safetensors", save(layers(), metadata))
+        repo.git("add", "m.safetensors")
+        pointer = pointers.parse(repo.blob(":m.safetensors"))
+        skeletons.add(pointer.skeleton)
+        entries.add(pointer.entries)
+        if len(skeletons) > 1:
+            break
+    assert len(entries) == 1
+    assert len(skeletons) == 2
