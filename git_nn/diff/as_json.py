@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
-from git_nn.diff.result import ModelDiff, TensorDelta
+from git_nn.diff.result import ModelDiff, Relation, TensorDelta
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Entry, Pointer, Window
 
@@ -24,17 +24,21 @@ def document(
     return {"schema": SCHEMA, "files": list(files), "problems": list(problems)}
 
 
-def file(diff: ModelDiff, path: str) -> dict[str, Any]:
-    """One file; the tensors stand in the order of the text form."""
+def file(
+    diff: ModelDiff, path: str, tensors: Sequence[TensorDelta] | None = None
+) -> dict[str, Any]:
+    """One file, with those ``tensors`` of it that are asked for, in the order of the text form."""
+    shown = diff.tensors if tensors is None else tensors
     return {
         "path": path,
         "old": _version(diff.old),
         "new": _version(diff.new),
         "counts": {"same": diff.same, **{str(kind): n for kind, n in diff.counts.items()}},
         "container_changed": diff.container_changed,
+        "headlines": list(diff.headlines),
         "structure": list(diff.structure),
         "notes": list(diff.notes),
-        "tensors": [_tensor(delta) for delta in diff.tensors],
+        "tensors": [_tensor(delta) for delta in shown],
     }
 
 
@@ -57,7 +61,12 @@ def _tensor(delta: TensorDelta) -> dict[str, Any]:
         "new": _entry(delta.change.new),
         "numbers": _numbers(delta.numbers) if delta.numbers else None,
         "unread": delta.unread,
+        "relations": [_relation(one) for one in delta.relations],
     }
+
+
+def _relation(one: Relation) -> dict[str, Any]:
+    return {"word": str(one.word), "of": escape(one.of) if one.of else None, "value": one.value}
 
 
 def _entry(entry: Entry | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from git_nn.diff import as_json
 from git_nn.diff.arrange import ROWS, Form, View
 from git_nn.diff.numbers_text import percent
 from git_nn.diff.render import stat, text, totals
+from git_nn.diff.result import Relation, Word
 from git_nn.diff.style import Style
 from git_nn.objects.pointer import Window
 from tests.unit.diff.versions import f32, version
@@ -177,7 +179,8 @@ def test_json_has_the_documented_schema() -> None:
     (only,) = found["files"]
     assert found["schema"] == "git-nn diff 1"
     assert list(only) == [
-        "path", "old", "new", "counts", "container_changed", "structure", "notes", "tensors",
+        "path", "old", "new", "counts", "container_changed", "headlines", "structure", "notes",
+        "tensors",
     ]  # fmt: skip
     assert only["counts"] == {"same": 0, "changed": 1, "added": 1, "removed": 1}
     assert only["structure"] == ["k: v added"]
@@ -197,7 +200,22 @@ def test_json_has_the_documented_schema() -> None:
             "after": {"zero": 0, "mean": 2.0, "std": 1.0, "low": 1.0, "high": 3.0},
         },
         "unread": "",
+        "relations": [],
     }  # fmt: skip
+
+
+def test_json_has_relations_and_headlines() -> None:
+    found = replace(
+        compare(version({"a": plus(0)}), version({"a": plus(1)})), headlines=("a head line",)
+    )
+    relations = (Relation(Word.DUPLICATE, of="b\tc"), Relation(Word.SCALED, value=0.5))
+    (delta,) = found.tensors
+    shown = as_json.file(replace(found, tensors=(replace(delta, relations=relations),)), "m")
+    assert shown["headlines"] == ["a head line"]
+    assert shown["tensors"][0]["relations"] == [
+        {"word": "duplicate", "of": "b%09c", "value": None},
+        {"word": "scaled", "of": None, "value": 0.5},
+    ]
 
 
 def test_json_is_strict_whatever_the_values() -> None:
