@@ -129,10 +129,18 @@ def content(pointer: Pointer, entry: Entry) -> Content:
     whole = (
         entry.offset == 0
         and entry.strides == contiguous_strides(entry.shape)
-        and nbytes(entry.dtype, entry.shape) == base.length
+        and _size(entry) == base.length
     )
     window = None if whole else (entry.offset, entry.strides)
     return Content(bytes(base.oid), entry.dtype, entry.shape, base.form, window)
+
+
+def _size(entry: Window) -> int | None:
+    """Bytes of the tensor; None where a pointer, written by hand, says what cannot be."""
+    try:
+        return nbytes(entry.dtype, entry.shape)
+    except ValueError:
+        return None
 
 
 def _by_name(old: Pointer, new: Pointer, known: Mapping[str, str | None]) -> dict[str, str]:
