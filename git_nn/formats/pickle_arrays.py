@@ -105,5 +105,5 @@ class ArrayMachine(Machine):
             self._jump(inner.end)
             return
         if any(k == "numpy_array_alignment_bytes" and v is not None for k, v in state.items):
-            self.take(self.number(1))
+            self.take(self.byte())
         wrapper.args = (self.skip(dtype.size * prod(shape)),)

@@ -119,12 +119,12 @@ class Machine:
     def end(self) -> int:
         return self._base + self._at
 
-    def opcode(self) -> int:
+    def byte(self) -> int:
         if self._at >= len(self._window):
             self._fill(1)
-        code = self._window[self._at]
+        value = self._window[self._at]
         self._at += 1
-        return code
+        return value
 
     # -- reading
 
@@ -185,7 +185,10 @@ class Machine:
         self._frame = self.end + length
 
     def _jump(self, offset: int) -> None:
-        self._window, self._base, self._at = b"", offset, 0
+        if self._base <= offset <= self._base + len(self._window):
+            self._at = offset - self._base
+        else:
+            self._window, self._base, self._at = b"", offset, 0
 
     def _keep(self, length: int) -> None:
         self.budget.kept -= length

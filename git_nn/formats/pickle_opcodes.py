@@ -27,7 +27,7 @@ def run(machine: Machine) -> Any:
     """
     try:
         for done in range(machine.budget.opcodes):
-            code = machine.opcode()
+            code = machine.byte()
             if code == _STOP:
                 value = machine.pop()
                 machine.stopped = True
@@ -126,7 +126,7 @@ def _add_items(machine: Machine) -> None:
 
 
 _TABLE: dict[int, Callable[[Machine], object]] = {
-    0x80: lambda m: m.take(1),  # PROTO
+    0x80: lambda m: m.byte(),  # PROTO
     0x95: lambda m: m.frame(m.number(8)),  # FRAME
     # stack and memo
     ord("("): Machine.mark,
@@ -134,10 +134,10 @@ _TABLE: dict[int, Callable[[Machine], object]] = {
     ord("1"): Machine.pop_mark,
     ord("2"): lambda m: m.push(m.top()),
     ord("g"): lambda m: m.get(int(m.line())),
-    ord("h"): lambda m: m.get(m.number(1)),
+    ord("h"): lambda m: m.get(m.byte()),
     ord("j"): lambda m: m.get(m.number(4)),
     ord("p"): lambda m: m.put(int(m.line())),
-    ord("q"): lambda m: m.put(m.number(1)),
+    ord("q"): lambda m: m.put(m.byte()),
     ord("r"): lambda m: m.put(m.number(4)),
     0x94: Machine.memoize,
     # constants and numbers
@@ -146,24 +146,24 @@ _TABLE: dict[int, Callable[[Machine], object]] = {
     0x89: lambda m: m.push(False),
     ord("I"): lambda m: m.push(_int(m.line())),
     ord("J"): lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)),
-    ord("K"): lambda m: m.push(m.number(1)),
+    ord("K"): lambda m: m.push(m.byte()),
     ord("M"): lambda m: m.push(m.number(2)),
     ord("L"): lambda m: m.push(int(m.line().removesuffix(b"L"))),
-    0x8A: lambda m: m.push(_long(m, m.number(1))),
+    0x8A: lambda m: m.push(_long(m, m.byte())),
     0x8B: lambda m: m.push(_long(m, m.number(4))),
     ord("F"): lambda m: m.push(float(m.line())),
     ord("G"): lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
     # bytes and text
     ord("S"): lambda m: m.push(_quoted(m.line())),
     ord("T"): lambda m: m.push(m.old_text(m.number(4))),
-    ord("U"): lambda m: m.push(m.old_text(m.number(1))),
+    ord("U"): lambda m: m.push(m.old_text(m.byte())),
     ord("B"): lambda m: m.push(m.literal(m.number(4))),
-    ord("C"): lambda m: m.push(m.literal(m.number(1))),
+    ord("C"): lambda m: m.push(m.literal(m.byte())),
     0x8E: lambda m: m.push(m.literal(m.number(8))),  # BINBYTES8
     0x96: lambda m: m.push(m.literal(m.number(8))),  # BYTEARRAY8
     ord("V"): lambda m: m.push(m.line().decode("raw-unicode-escape")),
     ord("X"): lambda m: m.push(m.text(m.number(4))),
-    0x8C: lambda m: m.push(m.text(m.number(1))),  # SHORT_BINUNICODE
+    0x8C: lambda m: m.push(m.text(m.byte())),  # SHORT_BINUNICODE
     0x8D: lambda m: m.push(m.text(m.number(8))),  # BINUNICODE8
     # containers
     ord(")"): lambda m: m.push(()),
