@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from git_nn.cli.log_entry import Form, ratio
+from git_nn.cli.log_entry import Form, size_of
 from git_nn.cli.past import Opened, Separated, date, opened, understand, when
 from git_nn.cli.screen import clip, show, width
 from git_nn.diff.heatmap import shorten
@@ -122,7 +122,7 @@ def _text(found: Opened, rows: Sequence[Row], form: Form) -> str:
             found.short(row.last.step.commit),
             date(row.last.step.commit),
             clip(row.last.step.commit.author, _AUTHOR),
-            ratio(row.relative) or str(row.last.kind),
+            size_of(row.relative) or str(row.last.kind),
             escape(row.name),
         ]
         for row in rows

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from git_nn.cli import log_entry
+from git_nn.cli.amounts import count
 from git_nn.cli.log_entry import Entry, Form
 from git_nn.cli.log_heatmap import heatmap
 from git_nn.cli.past import Opened, Separated, opened, understand
@@ -89,8 +90,8 @@ class _Allowance:
     """What may still be read; without bounds where somebody asked for numbers."""
 
     bounded: bool
-    size: int = BYTES
-    tensors: int = TENSORS
+    size: int
+    tensors: int
     left_out: int = 0
 
     def takes(self, found: Opened, entry: Entry) -> bool:
@@ -111,7 +112,7 @@ def _entries(
     the terminal when the commit is printed.
     """
     want = found.asked.want
-    allowance = _Allowance(bounded=options["numbers"] is None)
+    allowance = _Allowance(options["numbers"] is None, BYTES, TENSORS)
     for changed in past:
         entry = Entry(changed, want.among(changed.moves), chosen=bool(want.patterns))
         step = changed.step
@@ -124,6 +125,6 @@ def _entries(
         yield entry
     if allowance.left_out:
         click.echo(
-            f"git-nn: without numbers for the {allowance.left_out} oldest commits, which take "
-            "longer to read; to have them: git nn log --numbers", err=True,
+            f"git-nn: without numbers for {count(allowance.left_out, 'commit')}, which would take "
+            "longer; to have them: git nn log --numbers", err=True,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 from git_nn.cli.past import Opened, date, when
 from git_nn.cli.screen import clip
 from git_nn.diff.changes import Kind
+from git_nn.diff.numbers_text import ratio
 from git_nn.diff.result import ModelDiff, TensorDelta
 from git_nn.drivers.terminal import quoted
 from git_nn.history.drift import whole
@@ -47,13 +48,9 @@ class Form:
         return f"\x1b[{code}m{text}\x1b[m" if self.colour else text
 
 
-def ratio(value: float | None) -> str:
+def size_of(value: float | None) -> str:
     """``2.1e-02``; ``new`` where all values were 0 before, '' where it is not known."""
-    if value is None:
-        return ""
-    if math.isinf(value):
-        return "new"
-    return f"{value:.1e}" if value else "0"
+    return "" if value is None else ratio(value)
 
 
 def text(entry: Entry, opened: Opened, form: Form) -> str:
@@ -88,7 +85,7 @@ def _totals(entry: Entry, of: str) -> str:
         words = "no tensor changed, container only" if moves.container else "no tensor changed"
     elif not entry.chosen:
         words += f", {moves.same} same"
-    size = ratio(whole(entry.diff.tensors)) if entry.diff else ""
+    size = size_of(whole(entry.diff.tensors)) if entry.diff else ""
     own = len(entry.changed.own & set(entry.names))
     merge = f"; merged, {own} in no parent" if len(step.parents) > 1 else ""
     return f"{words}{f'; rel Δ {size}' if size else ''}{merge}"
@@ -153,7 +150,7 @@ def _name(name: str, was: str) -> str:
 def _size(delta: TensorDelta) -> str:
     if delta.numbers is None:
         return delta.unread
-    size = ratio(delta.numbers.relative)
+    size = size_of(delta.numbers.relative)
     return size if _is_finite(delta) else f"{size}  NaN or Inf"
 
 

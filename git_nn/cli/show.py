@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import click
 
+from git_nn.cli.past import date
 from git_nn.cli.summary import summary
 from git_nn.cli.words import in_revision
 from git_nn.compare import compare
@@ -16,6 +18,7 @@ from git_nn.drivers.side import Sides
 from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import GitNNError, UsageError
 from git_nn.gitio import revisions
+from git_nn.gitio.follow import Past
 from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import Repository
 from git_nn.model import Model
@@ -28,7 +31,8 @@ _STRUCTURE = 40  # lines
 def command(what: str) -> None:
     """Show the models of a commit: totals, structure, and what changed from its parent.
 
-    No tensor is read; for numbers: git nn diff REV^ REV. PATH is taken from the top, or
+    No tensor is read; for numbers: git nn diff REV^ REV; for the last commit of each tensor:
+    git nn blame REV -- PATH. PATH is taken from the top, or
     from here when it is written ./PATH. Exit codes: 0 shown, 2 no such commit or file.
     """
     repo = open_repository()
@@ -46,8 +50,24 @@ def command(what: str) -> None:
         sides = Sides(repo, reader, store_of(repo))
         parent = _parent(repo, commit)
         shown = [entry for entry in entries if path or sides.is_pointer(entry.oid)]
-        reports = [_report(sides, entry, parent.get(entry.path, "")) for entry in shown]
+        last = _Last(Past(repo, reader), commit)
+        reports = [_report(sides, entry, parent.get(entry.path, ""), last) for entry in shown]
     write("\n".join(reports) or f"no models in {rev or 'HEAD'}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """Where to look for the commit that last changed a file."""
+
+    past: Past
+    commit: str
+
+    def of(self, path: bytes) -> str:
+        step = self.past.last_change(self.commit, path)
+        if step is None:
+            return ""
+        found = step.commit
+        return f"; last changed {date(found)} in {found.id[:10]} {found.subject}"
 
 
 def _parent(repo: Repository, commit: str) -> dict[bytes, str]:
@@ -56,11 +76,13 @@ def _parent(repo: Repository, commit: str) -> dict[bytes, str]:
     return {e.path: e.oid for e in revisions.tree(repo, parent)} if parent else {}
 
 
-def _report(sides: Sides, entry: revisions.Entry, before: str) -> str:
+def _report(sides: Sides, entry: revisions.Entry, before: str, last: _Last) -> str:
     label = quoted(entry.path)
     try:
         model = sides.of_blob(entry.oid)
         change = _change(sides, before, entry.oid, model)
+        if before == entry.oid:
+            change += last.of(entry.path)
     except GitNNError as error:
         return f"{label}   cannot be read: {error}\n"
     lines = [f"{label}   {summary(model.pointer)}", f"  from the parent: {change}"]

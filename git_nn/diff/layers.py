@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SPLIT = re.compile(r"([./])")
 _DIGIT = re.compile(r"[0-9]")
 _CONTAINERS = {"vars"}  # what Keras puts between a layer and its weights
 
 
+@lru_cache(1 << 16)
 def layer_of(name: str) -> str:
     """The layer of a tensor: its name up to the first part with a digit, the last part excluded.
 

@@ -162,36 +162,58 @@ def heat(
 
     ``reading`` None reads nothing: then cells only say whether a layer changed.
     """
+    if reading is None:
+        columns = [_marks(changed, want) for changed in history]
+    else:
+        columns = _drifts(versions, history, want, reading)
+    layers = {layer for cells in columns for layer in cells}
+    found: dict[str, list[Cell]] = {layer: [] for layer in layers}
+    for changed, cells in zip(history, columns, strict=True):
+        there = _layers_of(versions, changed, want)
+        for layer, row in found.items():
+            same = Cell(Mark.SAME if layer in there else Mark.ABSENT)
+            row.append(cells.get(layer, same) if layer in there else same)
+    return found
+
+
+def _marks(changed: Changed, want: Chosen) -> dict[str, Cell]:
+    """The layers that a commit changed, told from the pointers."""
+    kinds: dict[str, set[Kind]] = defaultdict(set)
+    for name in want.among(changed.moves):
+        kinds[layer_of(name)].add(changed.moves.kinds[name])
+    return {
+        layer: Cell(Mark.SAME if found <= _SAME_VALUES else Mark.UNKNOWN)
+        for layer, found in kinds.items()
+    } | {layer: Cell(Mark.NEW) for layer, found in kinds.items() if found == {Kind.ADDED}}
+
+
+def _drifts(
+    versions: Versions, history: Sequence[Changed], want: Chosen, reading: Reading
+) -> list[dict[str, Cell]]:
+    """The layers that each commit changed, and how far."""
     norms: dict[bytes, float] = {}
     columns = []
     for changed in history:
-        deltas = _deltas(versions, changed, want, reading)
-        columns.append(deltas)
-        for delta in deltas:
+        layers: dict[str, list[TensorDelta]] = defaultdict(list)
+        for delta in _deltas(versions, changed, want, reading):
+            layers[layer_of(delta.name)].append(delta)
             _keep_norms(norms, delta)
-    layers = {layer_of(delta.name) for deltas in columns for delta in deltas}
-    found: dict[str, list[Cell]] = {layer: [] for layer in layers}
-    for changed, deltas in zip(history, columns, strict=True):
-        by_layer = defaultdict(list)
-        for delta in deltas:
-            by_layer[layer_of(delta.name)].append(delta)
-        rest = _unchanged(versions, changed, by_layer, want, norms) if reading else {}
-        there = _layers_of(versions, changed, want)
-        for layer, cells in found.items():
-            cells.append(_cell(by_layer.get(layer, []), rest.get(layer, 0.0), layer in there))
+        columns.append(layers)
+    found = []
+    for changed, layers in zip(history, columns, strict=True):
+        rest = _unchanged(versions, changed, layers, want, norms)
+        found.append({layer: _cell(some, rest[layer]) for layer, some in layers.items()})
     return found
 
 
 def _deltas(
-    versions: Versions, changed: Changed, want: Chosen, reading: Reading | None
+    versions: Versions, changed: Changed, want: Chosen, reading: Reading
 ) -> tuple[TensorDelta, ...]:
     among = want.among(changed.moves)
     if changed.problem or not among:
         return ()
     names = {*among, *among.values()} if want.patterns else None
-    if reading is not None:
-        return measure(versions, changed.step, names, reading).tensors
-    return compare(*_sides(versions, changed.step, names), numbers=False).tensors
+    return measure(versions, changed.step, names, reading).tensors
 
 
 def _keep_norms(norms: dict[bytes, float], delta: TensorDelta) -> None:
@@ -254,10 +276,8 @@ def _layers_of(versions: Versions, changed: Changed, want: Chosen) -> set[str]:
     return {layer_of(name) for name in versions.names(changed.step.blob) if name in want}
 
 
-def _cell(deltas: Sequence[TensorDelta], rest: float, there: bool) -> Cell:
+def _cell(deltas: Sequence[TensorDelta], rest: float) -> Cell:
     """One layer at one commit; ``rest`` is the sum of squares of its tensors that are the same."""
-    if not there:
-        return Cell(Mark.ABSENT)
     if all(delta.kind in _SAME_VALUES for delta in deltas):
         return Cell(Mark.SAME)
     if all(delta.kind is Kind.ADDED for delta in deltas) and not rest:

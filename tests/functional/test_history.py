@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import git_nn.cli.log
 from git_nn.gitio.follow import Past
 from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import find
@@ -173,6 +175,32 @@ def test_weights_that_are_not_here_leave_the_rest_to_be_told(line: Repo) -> None
     assert blamed(line, NAME)["head.w"] == "three and head"
     picture = line.nn("log", "--heatmap", NAME).text
     assert "? changed" in picture
+
+
+def test_show_tells_which_commit_changed_the_model_last(line: Repo) -> None:
+    line.write("notes.txt", b"more\n")
+    commit(line, "more notes", 4)
+    last = line.git("rev-parse", "HEAD~1").text[:10]
+    text = line.nn("show", f"HEAD:{NAME}").text
+    assert f"no change; last changed 2026-03-01 in {last} three and head\n" in text
+    assert "last changed" not in line.nn("show", f"HEAD~1:{NAME}").text
+
+
+def test_more_than_is_quickly_read_is_read_only_on_request(
+    line: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tensors of 128 bytes, old and new, are within 600 bytes; the one before no more."""
+    monkeypatch.chdir(line.path)
+    monkeypatch.setattr("git_nn.cli.log.BYTES", 600)
+    runner = CliRunner()
+    short = runner.invoke(git_nn.cli.log.command, ["--json", NAME])
+    numbers = [one["relative"] for one in json.loads(short.stdout)["commits"]]
+    assert [number is None for number in numbers] == [False, True, True]
+    assert "without numbers for 1 commit," in short.stderr
+    whole = runner.invoke(git_nn.cli.log.command, ["--json", "--numbers", NAME])
+    assert [one["relative"] is None for one in json.loads(whole.stdout)["commits"]] == [
+        False, False, True,
+    ]  # fmt: skip
 
 
 def test_renames_of_the_file_are_followed_as_git_follows_them(line: Repo) -> None:
