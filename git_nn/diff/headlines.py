@@ -6,6 +6,7 @@ tensor that it speaks of.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -18,6 +19,9 @@ from git_nn.objects.pointer import Pointer
 
 _MOVED = frozenset({Kind.CHANGED, Kind.CAST, Kind.RESIZED, Kind.RESHAPED, Kind.REPLACED})
 _PARTS = 6  # parts of a model that a line names
+_STATE = re.compile(
+    r"_?(optim|random_state|rng|lr_scheduler)"
+)  # of training; moves with every step
 _HEADS = frozenset({"head", "lm_head", "classifier", "fc", "score", "output", "logits"})
 
 
@@ -102,9 +106,11 @@ def _common_end(one: str, other: str) -> int:
 
 def _trained(deltas: list[TensorDelta], new: Pointer) -> Iterator[str]:
     """Which parts of the model moved and which did not, where both are a part of it."""
+    deltas = [delta for delta in deltas if not _STATE.match(delta.name)]
     moved = {part(delta.name) for delta in deltas if delta.kind in _MOVED}
     fresh = {part(delta.name) for delta in deltas if delta.kind is Kind.ADDED}
-    parts = list(dict.fromkeys(part(entry.name) for entry in new.entries))
+    weights = (entry.name for entry in new.entries if not _STATE.match(entry.name))
+    parts = list(dict.fromkeys(map(part, weights)))
     still = [name for name in parts if name not in moved and name not in fresh]
     if not moved or not still or len(parts) < 3:
         return

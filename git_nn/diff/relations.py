@@ -17,6 +17,7 @@ from git_nn.diff.numbers import Numbers
 from git_nn.diff.result import Readable, Relation, Word
 from git_nn.objects.tensor import BLOCKS
 
+FEW = 8  # elements; one number is always another one times something
 LARGEST = 1 << 28  # elements of a tensor that is read whole for this
 
 
@@ -26,7 +27,7 @@ def from_numbers(numbers: Numbers, kind: Kind) -> list[Relation]:
     if kind is Kind.CHANGED and numbers.changed:
         if numbers.ulps is not None and numbers.ulps <= 1:
             found.append(Relation(Word.REROUNDED))
-        elif numbers.scale is not None:
+        elif numbers.scale is not None and numbers.elements >= FEW:
             found.append(Relation(Word.SCALED, value=numbers.scale))
     return found
 

@@ -165,3 +165,10 @@ def test_a_cast_of_everything_is_one_sentence() -> None:
 def test_a_new_file_has_no_headlines() -> None:
     assert compare(None, model(*FIVE)).headlines == ()
     assert compare(model(*FIVE), None).headlines == ()
+
+
+def test_the_state_of_training_is_no_part_of_the_model() -> None:
+    state = {"optimizer__state__0": np.ones(4, "f4"), "random_state__key": np.ones(4, "f4")}
+    still = {"head__w": np.ones(4, "f4")}
+    moved = {name: array + 1 for name, array in state.items()}
+    assert compare(model(*FIVE, **state, **still), model(*FIVE, **moved, **still)).headlines == ()

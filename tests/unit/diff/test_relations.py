@@ -133,3 +133,8 @@ def test_no_word_for_what_is_not_finite_or_empty() -> None:
     assert words(odd, odd * np.float32(2)) == []
     assert words(W[:, :0], W[:10, :0]) == []
     assert words(odd, odd[::-1]) == [(Word.PERMUTED, None)]  # bits are bits
+
+
+def test_single_numbers_are_not_called_scaled() -> None:
+    assert words(W[0, :3], W[0, :3] * np.float32(2)) == []
+    assert words(W[0, :8], W[0, :8] * np.float32(2)) == [(Word.SCALED, 2)]
