@@ -63,8 +63,9 @@ def layout(content: Any) -> list[Any]:
         rows: list[Row] = []
         notes: list[str] = []
         extents = 0
+        start = file.get_create_plist().get_userblock()
         for name, dataset in objects(file, h5d.DatasetID):
-            row = _describe(name, dataset, notes)
+            row = _describe(name, dataset, start, notes)
             if row is not None:
                 rows.append(row)
                 extents += len(row[3]) // 2
@@ -94,11 +95,11 @@ def objects(root: Any, kind: type[Any]) -> Iterator[tuple[bytes, Any]]:
             yield name, found
 
 
-def _describe(name: bytes, dataset: Any, notes: list[str]) -> Row | None:
-    """The row of a dataset, or None where its bytes stay literal."""
+def _describe(name: bytes, dataset: Any, start: int, notes: list[str]) -> Row | None:
+    """The row of a dataset, or None where its bytes stay literal; HDF5 begins at ``start``."""
     text = name.decode("utf-8", "surrogateescape")
     offset = dataset.get_offset()  # only contiguous data that is in this file has one
-    if offset is None:
+    if offset is None or offset < start:  # HDF5 1.14 adds the user block to "none", which is -1
         return _elsewhere(text, dataset, notes)
     dtype, shape = _spec(text, dataset)
     length = dataset.get_storage_size()
