@@ -30,7 +30,7 @@ VERSION = 1
 SUFFIXES = (".msgpack",)
 ABOUT = "MessagePack of Flax and JAX, as flax.serialization writes it"
 
-VALUES = 500_000
+VALUES = 400_000
 DEPTH = 200
 NAMES = 32 * 1024 * 1024
 

@@ -181,8 +181,8 @@ HOSTILE = {
     "a byte that begins nothing": b"\x82" + GOOD[1:] + b"\xa1x\xc1",
     "nesting 100,000 deep": b"\x82" + GOOD[1:] + b"\xa1x" + b"\x91" * 100_000 + b"\xc0",
     "maps 100,000 deep": b"\x82" + GOOD[1:] + b"\xa1x" + b"\x81\xa1k" * 100_000 + b"\xc0",
-    "too many values": b"\x82" + GOOD[1:] + b"\xa1x\xdd" + struct.pack(">I", 510_000)
-    + b"\xc0" * 510_000,
+    "too many values": b"\x82" + GOOD[1:] + b"\xa1x\xdd" + struct.pack(">I", 410_000)
+    + b"\xc0" * 410_000,
 }  # fmt: skip
 
 
