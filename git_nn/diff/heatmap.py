@@ -170,9 +170,9 @@ def _legend(found: Map, span: tuple[float, float], canvas: Canvas) -> str:
     low, high = legend_ends(span)
     steps = [at / (len(_SHADES) - 1) for at in range(len(_SHADES))]
     bar = "".join(f"\x1b[48;5;{xterm(colour_at(at))}m \x1b[m" for at in steps)
-    return "  ".join(
-        (f"rel Δ {low} {bar if canvas.colour else _SHADES} {high}", *legend_words(found))
-    )
+    scale = f"rel Δ {low} {bar if canvas.colour else _SHADES} {high}"
+    moved = any(cell.mark is Mark.MOVED for row in found.cells for cell in row)
+    return "  ".join([*([scale] if moved else []), *legend_words(found)])
 
 
 def legend_ends(span: tuple[float, float]) -> tuple[str, str]:

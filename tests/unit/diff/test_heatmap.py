@@ -70,6 +70,10 @@ def test_each_cell_says_what_happened_at_its_place() -> None:
     assert lines[6] == "rel Δ 0.001 .:-=ox%#@ 1  + new  ? changed  ! NaN or Inf"
 
 
+def test_without_a_drift_no_scale_is_shown() -> None:
+    assert body(of_rows("t", columns(1), [("a", [NEW])]), 60)[-1] == "+ new"
+
+
 def test_the_scale_is_logarithmic_and_spans_four_decades_at_most() -> None:
     drifts = [10.0**-i for i in range(9)]
     found = of_rows("t", columns(9), [("a", [moved(d) for d in drifts])])
