@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
+from git_nn.diff.checks import Verdict, is_change_point
 from git_nn.diff.result import ModelDiff, Relation, TensorDelta
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Entry, Pointer, Window
@@ -18,16 +19,26 @@ SCHEMA = "git-nn diff 1"
 
 
 def document(
-    files: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]] = ()
+    files: Sequence[dict[str, Any]],
+    problems: Sequence[dict[str, str]] = (),
+    checks: Sequence[Verdict] | None = None,
 ) -> dict[str, Any]:
     """The whole document around what ``file`` gives, and files that cannot be compared."""
-    return {"schema": SCHEMA, "files": list(files), "problems": list(problems)}
+    found = {"schema": SCHEMA, "files": list(files), "problems": list(problems)}
+    return found if checks is None else {**found, "checks": [_verdict(one) for one in checks]}
 
 
 def file(
-    diff: ModelDiff, path: str, tensors: Sequence[TensorDelta] | None = None
+    diff: ModelDiff,
+    path: str,
+    tensors: Sequence[TensorDelta] | None = None,
+    *,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
-    """One file, with those ``tensors`` of it that are asked for, in the order of the text form."""
+    """One file, with those ``tensors`` of it that are asked for, in the order of the text form.
+
+    ``threshold`` is what mean |Δ| has to exceed at a change point.
+    """
     shown = diff.tensors if tensors is None else tensors
     return {
         "path": path,
@@ -38,7 +49,10 @@ def file(
         "headlines": list(diff.headlines),
         "structure": list(diff.structure),
         "notes": list(diff.notes),
-        "tensors": [_tensor(delta) for delta in shown],
+        "threshold": threshold,
+        "tensors": [
+            {**_tensor(delta), "change_point": _change_point(delta, threshold)} for delta in shown
+        ],
     }
 
 
@@ -62,6 +76,22 @@ def _tensor(delta: TensorDelta) -> dict[str, Any]:
         "numbers": _numbers(delta.numbers) if delta.numbers else None,
         "unread": delta.unread,
         "relations": [_relation(one) for one in delta.relations],
+    }
+
+
+def _change_point(delta: TensorDelta, threshold: float | None) -> bool | None:
+    return None if threshold is None else is_change_point(delta, threshold)
+
+
+def _verdict(one: Verdict) -> dict[str, Any]:
+    return {
+        "check": one.check.text,
+        "passed": one.passed,
+        "tensors": one.about,
+        "failing": one.failing,
+        "path": one.path,
+        "tensor": escape(one.tensor) if one.tensor else "",
+        "message": one.message,
     }
 
 

@@ -158,9 +158,9 @@ def verdict(check: Check, outcomes: Sequence[tuple[str, Outcome]]) -> Verdict:
     faults = [(path, fault) for path, outcome in outcomes for fault in outcome.faults]
     if faults:
         path, worst = max(faults, key=lambda pair: pair[1].off)
-        place = f"{path}: {escape(worst.tensor)}" if worst.tensor else path
+        place = f"{escape(worst.tensor)}: " if worst.tensor else ""
         others = f" (and {len(faults) - 1} more of {about})" if len(faults) > 1 else ""
-        message = f"{place}: {worst.said}{others}"
+        message = f"{place}{worst.said}{others}"
         return Verdict(check, about, len(faults), message, path, worst.tensor)
     if not about:
         return Verdict(check, 0, 0, _about_nothing(check, len(outcomes)))

@@ -45,16 +45,17 @@ def compare(old: Structure, new: Structure, *, limit: int = 30) -> tuple[str, ..
             lines += structure_graph.compare(key, before, after)
         else:
             lines += compare_texts(_texts(old, key), _texts(new, key))
-    return bounded(lines, limit)
+    return _bounded(lines, limit)
 
 
-def compare_file(name: str, old: Any, new: Any, *, limit: int = 30) -> tuple[str, ...]:
-    """As ``compare``, for the JSON values of a file beside the model; each line names it."""
-    before, after = dict(leaves(old, "")), dict(leaves(new, ""))
-    return bounded(compare_texts(before, after, f"{show(name)}:"), limit)
+def compare_file(
+    name: str, old: Mapping[str, str], new: Mapping[str, str], *, limit: int = 30
+) -> tuple[str, ...]:
+    """As ``compare``, for the texts of a file beside the model; each line names it."""
+    return _bounded(compare_texts(old, new, f"{show(name)}:"), limit)
 
 
-def bounded(lines: list[str], limit: int) -> tuple[str, ...]:
+def _bounded(lines: list[str], limit: int) -> tuple[str, ...]:
     rest = len(lines) - limit
     return (*lines[:limit], f"... and {rest} more") if rest > 0 else tuple(lines)
 

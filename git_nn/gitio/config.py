@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from git_nn.errors import UsageError
 from git_nn.gitio.repository import Repository
 
 _INTEGER = re.compile(r"\s*([+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+))\s*([kKmMgG]?)\Z")
+_NUMBER = re.compile(r"\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*\Z")
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off", ""})
@@ -39,6 +41,15 @@ class Config:
         digits = match[1]
         number = int(digits, 16) if "x" in digits.lower() else int(digits)
         return number * _UNITS[match[2].lower()]
+
+    def number(self, key: str) -> float | None:
+        """A number of 0 or more, such as 0.5 or 1e-3; None where the key is not set."""
+        text = self.get(key)
+        if text is None:
+            return None
+        if not _NUMBER.match(text) or not isfinite(float(text)):
+            raise UsageError(f"{key} is {text!r}, not a number of 0 or more", hint=_unset(key))
+        return float(text)
 
     def boolean(self, key: str, default: bool) -> bool:
         found = self.values.get(_normal(key))

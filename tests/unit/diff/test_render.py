@@ -180,7 +180,7 @@ def test_json_has_the_documented_schema() -> None:
     assert found["schema"] == "git-nn diff 1"
     assert list(only) == [
         "path", "old", "new", "counts", "container_changed", "headlines", "structure", "notes",
-        "tensors",
+        "threshold", "tensors",
     ]  # fmt: skip
     assert only["counts"] == {"same": 0, "changed": 1, "added": 1, "removed": 1}
     assert only["structure"] == ["k: v added"]

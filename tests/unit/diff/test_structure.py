@@ -173,12 +173,12 @@ def test_keys_are_all_but_the_layers() -> None:
 
 
 def test_a_file_beside_the_model_is_named_in_every_line() -> None:
-    old = {"hidden_size": 64, "label2id": {"yes": 0}, "gone": None}
-    new = {"hidden_size": 128, "label2id": {"yes": 0, "no": 1}}
+    old = {"hidden_size": "64", "label2id.yes": "0", "gone": "null"}
+    new = {"hidden_size": "128", "label2id.yes": "0", "label2id.no": "1"}
     assert compare_file("config.json", old, new) == (
         "config.json: gone null removed",
         "config.json: hidden_size 64 → 128",
         "config.json: label2id.no 1 added",
     )
     assert compare_file("config.json", old, old) == ()
-    assert len(compare_file("a.json", {}, {str(i): i for i in range(99)}, limit=5)) == 6
+    assert len(compare_file("a.json", {}, {str(i): "" for i in range(99)}, limit=5)) == 6
