@@ -26,7 +26,7 @@ STYLE = (
 .nn, .nn * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); }
 .nn { color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
-  max-width: 1240px; margin: 0 auto; padding: 24px 20px 48px; }
+  max-width: 1360px; margin: 0 auto; padding: 24px 20px 48px; }
 .nn h1 { font-size: 22px; margin: 0 0 4px; font-weight: 650; overflow-wrap: anywhere; }
 .nn h2 { font-size: 18px; margin: 0 0 12px; font-weight: 650; overflow-wrap: anywhere; }
 .nn h3 { font-size: 14px; margin: 28px 0 8px; font-weight: 650; }
@@ -59,7 +59,7 @@ body { margin: 0; background: var(--page); }
 .nn .legend li { display: flex; align-items: center; overflow-wrap: anywhere; }
 .nn .legend svg { margin-right: 6px; flex: none; }
 .nn table { border-collapse: collapse; width: 100%; font-size: 13px; }
-.nn th, .nn td { padding: 5px 10px; text-align: left; border-bottom: 1px solid var(--line);
+.nn th, .nn td { padding: 5px 8px; text-align: left; border-bottom: 1px solid var(--line);
   white-space: nowrap; font-variant-numeric: tabular-nums; }
 .nn thead th { color: var(--soft); font-weight: 600; font-family: inherit; background: var(--band);
   vertical-align: bottom; }

@@ -82,7 +82,7 @@ def _cell(column: Column, text: str, row: Row, top: float) -> str:
     return f"<td{right}{key}>{mark}{escape(text)}</td>"
 
 
-_LONG = 64  # characters of a name that stay in one line
+_LONG = 48  # characters of a name that stay in one line
 _KEYS = frozenset({"relative", "median", "cosine", "max_abs", "changed", "tensors"})
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from git_nn.diff import arrange, remarks
-from git_nn.diff.arrange import Form, View
+from git_nn.diff.arrange import View
 from git_nn.diff.cells import GROUPS, TENSORS, of_group, of_tensor
 from git_nn.diff.groups import Row, single
 from git_nn.diff.report import Item
@@ -22,14 +22,14 @@ LIMIT = 60_000  # bytes of UTF-8; GitHub takes comments of 65,536 characters
 
 _LONGEST = 160  # characters of a name
 _LINES = 30  # of warnings of a file, of its structure
-_SEVERAL = View(Form.GROUPED)
+_AUTO = View()
 
 _IN_CODE = re.compile(r"[`|\\\x00-\x1f]")
 _PLAIN_WORD = re.compile(r"[^\W\d_]+|[+\-−×]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?|rel|Δ|→|≤|%|\+|=")
 _EDGES = re.compile(r"([(\"']*)(.*?)([,;:.)\"']*)\Z", re.DOTALL)
 
 
-def document(items: Sequence[Item], view: View = _SEVERAL, limit: int = LIMIT) -> str:
+def document(items: Sequence[Item], view: View = _AUTO, limit: int = LIMIT) -> str:
     """All files: what matters of each, then the tensors of each as far as there is room."""
     tables = [arrange.rows(item.diff, view) if item.diff else [] for item in items]
     heads = [
