@@ -23,6 +23,7 @@ COMMANDS = {
     "ls": "the tensors of one file, in any version",
     "show": "the models of a commit, in short",
     "diff": "what changed in the models, with numbers",
+    "distance": "how far two versions are apart, as one number",
     "log": "which commits changed a model, which tensors, and how far",
     "blame": "the last commit that changed each tensor",
     "resolve": "settle the tensors that a merge left in conflict",

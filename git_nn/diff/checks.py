@@ -152,6 +152,9 @@ def _names(check: Check, diff: ModelDiff) -> list[str]:
 # --- all models ---------------------------------------------------------------------------
 
 
+_OF_OTHERS = (Question.ONLY, Question.NO_ADDED, Question.NO_REMOVED)
+
+
 def verdict(check: Check, outcomes: Sequence[tuple[str, Outcome]]) -> Verdict:
     """What a check came to over all models, by their paths."""
     about = sum(outcome.about for _, outcome in outcomes)
@@ -159,7 +162,8 @@ def verdict(check: Check, outcomes: Sequence[tuple[str, Outcome]]) -> Verdict:
     if faults:
         path, worst = max(faults, key=lambda pair: pair[1].off)
         place = f"{escape(worst.tensor)}: " if worst.tensor else ""
-        others = f" (and {len(faults) - 1} more of {about})" if len(faults) > 1 else ""
+        total = "" if check.question in _OF_OTHERS else f" of {about}"
+        others = f" (and {len(faults) - 1} more{total})" if len(faults) > 1 else ""
         message = f"{place}{worst.said}{others}"
         return Verdict(check, about, len(faults), message, path, worst.tensor)
     if not about:

@@ -120,7 +120,7 @@ def _mean(parts: Iterable[tuple[Span, float]]) -> Span:
 
 
 def _share(differing: int, count: int) -> Span:
-    share = differing / count if count else 0.0
+    share = round(differing / count, DIGITS) if count else 0.0
     return Span(share, share)
 
 
