@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +72,9 @@ class Comparison(ModelDiff):
         return text(self, "models")
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        from git_nn.diff.html import fragment
+
+        return fragment(self)
 
 
 def diff(old: Tensors | None, new: Tensors | None, *, ranks: bool = False) -> Comparison:
