@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from git_nn.clean import clean
-from git_nn.errors import LayoutError, MergeError
+from git_nn.errors import GitNNError, LayoutError, MergeError
 from git_nn.formats import table
 from git_nn.formats.base import FileSource, Plan
 from git_nn.merge.decide import Side, covers
@@ -27,6 +28,7 @@ from git_nn.store.base import Store, read_bytes
 Wanted = Mapping[str, Entry]
 
 BOTH_CHANGED = "both sides changed the container; ours is kept"
+THEIRS_CHANGED = "both sides changed the container; theirs is kept, as it describes another model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,12 @@ def assemble(
             "which would be gone or too small",
             hint="take both from the same side",
         )
-    notes = (BOTH_CHANGED,) if _natural(sides) is None else ()
+    settled = _natural(sides) is not None
     found = seat(sides, wanted, store, current)
     if found is None:
-        return _compose(sides, wanted, store, scratch), notes
-    return found, notes if found.skeleton == sides.ours.skeleton else ()
+        return _compose(sides, wanted, store, scratch), () if settled else (BOTH_CHANGED,)
+    notes = {sides.ours.skeleton: BOTH_CHANGED, sides.theirs.skeleton: THEIRS_CHANGED}
+    return found, () if settled or found.skeleton not in notes else (notes[found.skeleton],)
 
 
 def seat(
@@ -86,7 +89,7 @@ def seat(
     """``wanted`` in a container that is there already; None where none fits."""
     if _broken_view(wanted) is not None:
         return None
-    natural = _natural(sides) or sides.ours
+    natural = _natural(sides) or _by_description(sides, store)
     owners = [side for side in (natural, current, sides.ours, sides.theirs, sides.base) if side]
     for owner in owners:
         if _fits(owner, wanted, owners, store):
@@ -101,6 +104,33 @@ def _natural(sides: Sides) -> Pointer | None:
     if theirs.skeleton == ours.skeleton or (base and theirs.skeleton == base.skeleton):
         return ours
     return theirs if base and ours.skeleton == base.skeleton else None
+
+
+def _by_description(sides: Sides, store: Store) -> Pointer:
+    """Whose container to take where both sides changed it: ours, unless theirs alone describes
+    another model. Formats like .keras write times and addresses, so that their containers
+    change with every save."""
+    versions = (sides.base, sides.ours, sides.theirs)
+    if any(side is None or side.format != sides.ours.format for side in versions):
+        return sides.ours
+    try:
+        base, ours, theirs = (_described(side, store) for side in versions if side)
+    except GitNNError:
+        return sides.ours
+    return sides.theirs if ours == base != theirs else sides.ours
+
+
+def _described(side: Pointer, store: Store) -> Any:
+    """What the file says about the model, without what every save changes."""
+    fleeting: frozenset[str] = getattr(table.by_name(side.format), "FLEETING", frozenset())
+    found = open_pointer(side, store).structure()
+    return {
+        key: {k: v for k, v in value.items() if k not in fleeting}
+        if isinstance(value, dict)
+        else value
+        for key, value in found.items()
+        if key not in fleeting
+    }
 
 
 def _broken_view(wanted: Wanted) -> Window | None:
@@ -144,6 +174,8 @@ def _same_cuts(owner: Pointer, entry: Stored, sources: Iterable[Pointer], store:
     homes = [side for side in sources if side.stored.get(entry.name) == entry]
     if any(home.skeleton == owner.skeleton for home in homes):
         return True
+    if "deflate" in entry.form.split(";"):
+        return False  # the container has the CRC-32 of what the stream inflates to
     from git_nn.forms import decode_form
 
     parts = open_pointer(owner, store).part_lengths(entry.name)

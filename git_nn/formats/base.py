@@ -25,6 +25,8 @@ and either kind may have
     def structure(source: Source) -> dict[str, Any]
         What the file itself says about the model (configuration, metadata), as plain
         JSON values. Payload bytes of ``source`` may all read as zero.
+    FLEETING: frozenset[str]
+        Keys of ``structure``, on its first two levels, that every save changes.
     def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None
         Write a file that is ``ours`` changed by ``plan`` where tensors were added,
         removed or resized. Raises MergeError where the format cannot do that. The caller

@@ -36,6 +36,7 @@ WEIGHTS = {"model.weights.h5": hdf5, "model.weights.npz": npz}
 _FIRST = b"PK\x03\x04"
 _LOCAL = 30  # bytes of a local header before the name
 _MAX_JSON = 8 * 1024 * 1024
+FLEETING = frozenset({"date_saved"})
 _SHARED = "shared_object_id"  # an address in the memory of the process that saved
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -154,11 +155,6 @@ def test_arrays_that_were_added_removed_and_resized_merge(
     assert arrays(repo.read("m.npz")) == arrays(save(a=half, b=normal(5, 9), d=Z))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="assemble.seat takes a stream of equal length for one that fits, but the CRC-32 of a "
-    "compressed member is that of what it inflates to, and stands in the container",
-)
 def test_compressed_arrays_of_equal_length_merge_with_their_checksums(tmp_path: Path) -> None:
     versions = deflated(a=A, b=B), deflated(a=X, b=B), deflated(a=A, b=Y)
     repo = branches(tmp_path, "m.npz", *versions).repo
@@ -172,3 +168,26 @@ def test_compressed_arrays_that_both_sides_changed_merge_by_their_values(tmp_pat
     made.repo.git("merge", "-q", "--no-edit", "side", env={"GIT_NN_MERGE": "mean"})
     mean = ((X.astype("f8") + Y.astype("f8")) / 2).astype("f4")
     assert arrays(made.repo.read("m.npz")) == {"a": mean.tobytes(), "b": Z.tobytes()}
+
+
+@pytest.mark.parametrize("renamed", ["ours", "theirs"])
+def test_a_configuration_that_one_side_changed_is_in_the_result(
+    tmp_path: Path, renamed: str
+) -> None:
+    """Every save changes the container; what it says of the model, one side alone did."""
+    ours, theirs = tuned(BASE, 2, "dense"), tuned(BASE, 3, "dense_1")
+    names = {side: "other" if side == renamed else "tiny" for side in ("ours", "theirs")}
+    made = (
+        archive_file(ours, model=names["ours"], saved=TIMES[1]),
+        archive_file(theirs, model=names["theirs"], saved=TIMES[2]),
+    )
+    repo = branches(tmp_path, "m.keras", keras(0, BASE), *made).repo
+    done = repo.git("merge", "--no-edit", "side")
+    assert f"both sides changed the container; {renamed} is kept" in done.errors
+    found = repo.read("m.keras")
+    config = member(found, "config.json")
+    assert isinstance(config, dict)
+    assert config["config"]["name"] == "other"
+    with h5py.File(io.BytesIO(weights(found))) as file:
+        values = [file[f"layers/{name}/vars/0"][()].tobytes() for name in ("dense", "dense_1")]
+    assert values == [ours[0].kernel.tobytes(), theirs[1].kernel.tobytes()]
