@@ -89,9 +89,7 @@ class Totals:
         variance = self.squares / self.finite - mean * mean if self.low < self.high else 0.0
         mean = math.ldexp(self.shift + mean, exponent)
         std = math.ldexp(math.sqrt(max(variance, 0.0)), exponent)
-        return Summary(
-            self.elements, self.nan, self.inf, self.zero, mean, std, self.low, self.high
-        )
+        return Summary(self.elements, self.nan, self.inf, self.zero, mean, std, self.low, self.high)
 
 
 def summarise(blocks: Iterable[Array], exponent: int = 0) -> Summary:
