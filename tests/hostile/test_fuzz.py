@@ -19,7 +19,7 @@ from scripts import fuzz
 
 SEED = 20261121
 CASES = {
-    "npy": 100_000, "coreml": 100_000, "npz": 100_000, "tflite": 100_000,
+    "npy": 100_000, "coreml": 100_000, "tflite": 100_000, "npz": 50_000,
     "gguf": 50_000, "onnx": 50_000, "safetensors": 50_000, "torch": 50_000,
     "torch-legacy": 10_000, "pickle": 10_000, "flax": 10_000, "hdf5": 1500, "keras": 1500,
 }  # fmt: skip
