@@ -15,6 +15,7 @@ from pathlib import Path
 from git_nn import measured
 from git_nn.beside import Folder
 from git_nn.compare import Reading
+from git_nn.drivers.process import keep_freed_buffers
 from git_nn.drivers.progress import Meter
 from git_nn.errors import UsageError
 from git_nn.formats.base import Beside, BytesSource, FileSource, Source
@@ -33,6 +34,7 @@ _HEAD = 4096
 @contextmanager
 def reading(repo: Repository | None) -> Iterator[Reading]:
     """How to compare within a repository: with its cache of numbers, telling progress."""
+    keep_freed_buffers()
     meter = Meter("Comparing weights")
     try:
         cache = None if repo is None else Measured(repo.nn_dir / measured.FILE)
