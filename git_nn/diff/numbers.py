@@ -21,7 +21,7 @@ from git_nn.diff.summary import Summary, Totals, exponent_of, is_double, scaled
 from git_nn.diff.ulps import ulp_distance
 from git_nn.objects.tensor import Shape
 
-BLOCK = 1 << 15  # elements of a block, about; as doubles they stay in the cache
+BLOCK = 1 << 16  # elements of a block, about; as doubles they stay in the cache
 
 Blocks = Callable[[int], Iterator[Array]]  # flat arrays of so many elements, the last shorter
 

@@ -69,7 +69,7 @@ class Totals:
             return
         if values.dtype.kind == "c":
             values = np.abs(values)
-        self.zero += len(values) - int(np.count_nonzero(values))
+        self.zero += int(np.count_nonzero(values == 0))
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
         if exponent:

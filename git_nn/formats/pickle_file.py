@@ -48,6 +48,7 @@ LARGE = 512
 MANY = 1000
 
 _MAX_PICKLES = 1000
+_MAX_VIEWS = 50_000  # one literal may have as many names as a pickle has room for
 _PLAIN_CALLS = frozenset({"builtins", "__builtin__"})
 
 
@@ -182,6 +183,8 @@ def _counts(name: str, array: Array) -> bool:
 
 def _place(found: list[tuple[str, Array]], taken: set[str], placed: Placed) -> None:
     """Add a payload for each literal, and views for its other names."""
+    if len(found) > _MAX_VIEWS + len({array.span.offset for _, array in found}):
+        raise LayoutError(f"more than {_MAX_VIEWS} names for arrays that have one already")
     groups: dict[int, list[tuple[str, Array]]] = {}
     for name, array in found:
         if array.span.length:

@@ -107,8 +107,8 @@ _SHAPES: Mapping[str, Row] = {
     "a million marks": lambda: _P2 + b"(" * 1_000_000 + b".",
     "a million copies of the top": lambda: _P2 + b"N" + b"2" * 1_000_000 + b".",
     "a million empty dicts": lambda: _P2 + b"(" + b"}" * 1_000_000 + b"l.",
-    "a large text that is there 100,000 times": lambda: (
-        _P2 + _text("x" * 500_000) + b"q\x000(" + b"h\x00" * 100_000 + b"l."
+    "a large text that is there 200,000 times": lambda: (
+        _P2 + _text("x" * 500_000) + b"q\x000(" + b"h\x00" * 200_000 + b"l."
     ),
     "keys that collide": _colliding,
     "keys that add up to a gigabyte": lambda: (
