@@ -53,8 +53,9 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **options: Any) -> in
         click.echo(json.dumps(_document(shown, form, gate, options["threshold"]), indent=2))
     else:
         form.show(shown)
+    unless = gated.tell(gate)
     failed = max((item.status for item in shown), default=0)
-    return failed or gated.tell(gate) or int(options["exit_code"] and bool(shown))
+    return failed or unless or int(options["exit_code"] and bool(shown))
 
 
 def _document(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from git_nn.diff import structure
 from git_nn.diff.changes import Kind
-from git_nn.diff.check_faults import Span, came_or_went
+from git_nn.diff.check_faults import Span
 from git_nn.diff.result import ModelDiff, TensorDelta
 from git_nn.diff.structure_keys import as_json
 from git_nn.objects.pointer import Entry
@@ -178,8 +178,8 @@ def _moved(delta: TensorDelta) -> Span:
     numbers = delta.numbers
     if numbers is None:
         return _ANY
-    if came_or_went(delta):
-        return _ALL
+    if any((*numbers.nan, *numbers.inf)):
+        return _ALL if numbers.changed else _NOTHING
     step = _relative(numbers)
     return Span(step, step)
 
