@@ -165,23 +165,30 @@ def _combine(
     decision: Combine, sides: Sides, store: Store, batch: Batch
 ) -> tuple[Decision, Stored, int]:
     """The decision, the tensor that it gives, and how many computed values are not finite."""
-    from git_nn.merge.arithmetic import blocks, merge_block
+    from git_nn.merge.arithmetic import Version, Versions, merge_tensor
 
     name, base, ours, theirs = decision.name, decision.base, decision.ours, decision.theirs
+    if base is not None and strategies.by_name(decision.choice.strategy).copies_base:
+        return decision, base, 0
     versions = [(sides.ours, ours), (sides.theirs, theirs)]
     if base is not None and sides.base is not None:
         versions.append((sides.base, base))
-    contents = [_packed(side, entry, store) for side, entry in versions]
-    readable = [content for content in contents if content is not None]
-    if len(readable) < len(contents):
+    reads = [_packed(side, entry, store) for side, entry in versions]
+    readable = [
+        Version(entry.oid, read)
+        for (_, entry), read in zip(versions, reads, strict=True)
+        if read is not None
+    ]
+    if len(readable) < len(reads):
         why = f"changed on both sides; the form {ours.form} cannot be decoded"
         return Conflict(name, base, ours, theirs, why), ours, 0
     strange = 0
+    a, b, *o = readable
 
     def merged() -> Iterator[bytes]:
         nonlocal strange
-        for a, b, *o in zip(*map(blocks, readable), strict=True):
-            data, count = merge_block(decision.choice, ours.dtype, o[0] if o else None, a, b)
+        tensor = Versions(ours.dtype, ours.shape, o[0] if o else None, a, b)
+        for data, count in merge_tensor(decision.choice, tensor):
             strange += count
             yield data
 
@@ -189,9 +196,9 @@ def _combine(
     return decision, Stored(name, ours.dtype, ours.shape, oid, length), strange
 
 
-def _packed(side: Pointer, entry: Stored, store: Store) -> Iterable[Buffer] | None:
-    """The packed array in pieces; None where the stored form cannot be decoded."""
+def _packed(side: Pointer, entry: Stored, store: Store) -> Callable[[], Iterable[Buffer]] | None:
+    """Reads the packed array in pieces; None where the stored form cannot be decoded."""
     if not entry.form:
-        return store.read(entry.oid)
+        return lambda: store.read(entry.oid)
     data = open_pointer(side, store).read(entry.name)
-    return None if data is None else [data]
+    return None if data is None else lambda: [data]

@@ -7,60 +7,116 @@ Rules (docs/merge.md tells them to the user):
    bits: masks of -inf, NaN payloads and unchanged rows survive every strategy.
 3. A NaN that a formula makes is the positive quiet NaN without payload, so that the
    result does not depend on the machine.
+4. The result does not depend on how the tensor is cut into blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from git_nn.arrays import Array, as_array, as_float64, element_bits, to_bytes
 from git_nn.merge.rules import Choice
 from git_nn.merge.strategies import table
-from git_nn.objects.tensor import dtype_bits
+from git_nn.merge.strategies.blocks import Block, Tensor
+from git_nn.objects.oid import Oid, oid_of
+from git_nn.objects.tensor import Shape, dtype_bits
 
 BLOCK = 1 << 20  # bytes of one side that are computed at a time; whole elements of any dtype
+
+Buffer = bytes | bytearray | memoryview
+Read = Callable[[], Iterable[Buffer]]  # a tensor's bytes in pieces, from the start each time
 
 _PARTS = {"c64": "f32", "c128": "f64", "c64be": "f32be", "c128be": "f64be"}
 
 
-def merge_block(
-    choice: Choice, dtype: str, base: bytes | None, ours: bytes, theirs: bytes
-) -> tuple[bytes, int]:
-    """Merged bytes of blocks of equal length, and how many computed values are not finite."""
-    dtype = _PARTS.get(dtype, dtype)
-    a, b = _flat(ours, dtype), _flat(theirs, dtype)
-    o = None if base is None else _flat(base, dtype)
-    kept = element_bits(a) == element_bits(b)
-    if o is not None:
-        kept &= element_bits(o) == element_bits(a)
-    values = _compute(choice, o, a, b)
-    merged = _flat(to_bytes(values, dtype), dtype)
-    strange = ~(np.isfinite(as_float64(merged)) | kept)
-    bits = np.where(kept, element_bits(a), element_bits(merged))
-    return bits.tobytes(), int(np.count_nonzero(strange))
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One side's tensor: its content id, and its packed C-order bytes."""
+
+    oid: Oid
+    read: Read
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The tensor on each side, of one dtype and shape; ``base`` is None if it is not read."""
+
+    dtype: str
+    shape: Shape
+    base: Version | None
+    ours: Version
+    theirs: Version
+
+
+def merge_tensor(
+    choice: Choice, versions: Versions, size: int = BLOCK
+) -> Iterator[tuple[bytes, int]]:
+    """The merged bytes in blocks, each with how many computed values are not finite.
+
+    ``size`` is that of a block in bytes; it becomes a multiple of the strategy's unit.
+    """
+    strategy, parameters = table.by_name(choice.strategy), dict(choice.parameters)
+    assert strategy.merge is not None
+    dtype = _PARTS.get(versions.dtype, versions.dtype)
+    paired = dtype != versions.dtype
+    shape = (*versions.shape[:-1], 2 * (versions.shape or (1,))[-1]) if paired else versions.shape
+    unit = dtype_bits(dtype) // 8 * max(strategy.unit(shape) if strategy.unit else 1, 1)
+    size = max(size // unit, 1) * unit
+    tensor = Tensor(
+        shape, _keys(versions), lambda: (block for _, block in _read(versions, dtype, size, tensor))
+    )
+    with np.errstate(all="ignore"):
+        measured = strategy.measure(tensor, parameters) if strategy.measure else None
+    for sides, block in _read(versions, dtype, size, tensor):
+        with np.errstate(all="ignore"):
+            values = strategy.merge(block, parameters, measured)
+        yield _rounded(values, dtype, sides if strategy.reads_both else ())
+
+
+Raw = tuple[Array, ...]
+
+
+def _read(versions: Versions, dtype: str, size: int, tensor: Tensor) -> Iterator[tuple[Raw, Block]]:
+    """The versions side by side, as they are and as doubles."""
+    read = [versions.ours, versions.theirs, *([versions.base] if versions.base else [])]
+    start = 0
+    for pieces in zip(*(blocks(version.read(), size) for version in read), strict=True):
+        raw = tuple(_flat(piece, dtype) for piece in pieces)
+        ours, theirs, *base = map(as_float64, raw)
+        yield raw, Block(tensor, start, base[0] if base else None, ours, theirs)
+        start += len(ours)
+
+
+def _keys(versions: Versions) -> tuple[int, int]:
+    """Keys for the draws of both sides; where the sides are swapped, so are the keys."""
+    base = versions.base.oid if versions.base else b""
+    ours, theirs = versions.ours.oid, versions.theirs.oid
+    mine, other = oid_of(base, ours, theirs), oid_of(base, theirs, ours)
+    return int.from_bytes(mine[:16], "little"), int.from_bytes(other[:16], "little")
 
 
 def _flat(data: bytes, dtype: str) -> Array:
     return as_array(data, dtype, (len(data) * 8 // dtype_bits(dtype),))
 
 
-def _compute(choice: Choice, base: Array | None, ours: Array, theirs: Array) -> Array:
-    formula = table.by_name(choice.strategy).merge
-    assert formula is not None
-    with np.errstate(all="ignore"):
-        values = formula(
-            None if base is None else as_float64(base),
-            as_float64(ours),
-            as_float64(theirs),
-            dict(choice.parameters),
-        )
+def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[bytes, int]:
+    """``values`` in ``dtype``, with the bits of ``sides`` where these are all the same."""
     values[np.isnan(values)] = np.nan
-    return values
+    merged = _flat(to_bytes(values, dtype), dtype)
+    bits = element_bits(merged)
+    kept = np.full(len(bits), bool(sides))
+    for side in sides:
+        kept &= element_bits(side) == element_bits(sides[0])
+    strange = ~(np.isfinite(as_float64(merged)) | kept)
+    if sides:
+        bits = np.where(kept, element_bits(sides[0]), bits)
+    return bits.tobytes(), int(np.count_nonzero(strange))
 
 
-def blocks(pieces: Iterable[bytes | bytearray | memoryview], size: int = BLOCK) -> Iterator[bytes]:
+def blocks(pieces: Iterable[Buffer], size: int = BLOCK) -> Iterator[bytes]:
     """The same bytes in blocks of ``size``, the last one shorter; a piece may be reused."""
     held = bytearray()
     for piece in pieces:

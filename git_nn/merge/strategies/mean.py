@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
+from git_nn.merge.strategies.blocks import Block, Doubles
 
 NAME = "mean"
 FORMULA = "(1 - weight) * ours + weight * theirs"
@@ -15,11 +14,6 @@ LIMITS = {"weight": (0.0, 1.0)}
 NEEDS_BASE = False
 
 
-def merge(
-    _: NDArray[np.float64] | None,
-    ours: NDArray[np.float64],
-    theirs: NDArray[np.float64],
-    parameters: Mapping[str, float],
-) -> NDArray[np.float64]:
+def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
     weight = parameters["weight"]
-    return (1.0 - weight) * ours + weight * theirs
+    return (1.0 - weight) * block.ours + weight * block.theirs

@@ -3,7 +3,8 @@
 A strategy module has these names:
 
     NAME: str                     what a person writes, such as ``task-arithmetic``
-    FORMULA: str                  one line, in terms of base, ours and theirs
+    FORMULA: str                  one line, in terms of base, ours and theirs; dO and dT are
+                                  ours - base and theirs - base
     PAPER: str                    where it comes from; empty where it is nobody's idea
     PARAMETERS: dict[str, float]  the parameters and their defaults
 
@@ -14,13 +15,27 @@ and either, where it copies one side's bytes,
 or, where it computes,
 
     NEEDS_BASE: bool
-    def merge(base, ours, theirs, parameters) -> array
-        Element by element on float64 arrays of one shape; ``base`` is None unless
-        NEEDS_BASE. It sees a block at a time and complex numbers as pairs, so an element
-        may depend only on those at its own place. Uses nothing but IEEE operations, so
-        that the result is the same on every machine.
+    def merge(block, parameters, measured) -> array
+        The doubles of a block (``blocks.Block``). An element may depend on those at its own
+        place, on its index, on what was measured, and on its unit.
 
-and may have ``LIMITS: dict[str, (low, high)]`` for its parameters.
+It may have
+
+    LIMITS: dict[str, (low, high)]  of its parameters
+    def measure(tensor, parameters) -> measured
+        A small frozen value that needs the whole tensor (``blocks.Tensor``), which is read in
+        as many passes as this takes; else ``measured`` is None.
+    def unit(shape) -> int
+        How many elements in a row are never cut by a block, such as a row of a matrix. They
+        are held in memory at once.
+    COPIES_BASE = True              the result is the base's tensor, which is not read
+    READS_BOTH = False              the formula reads ours only, so elements that are equal on
+                                    both sides are computed too
+
+The result must not depend on how the tensor is cut into blocks, nor on the machine: it comes
+from IEEE operations on elements, from exact ranks (``ranks``), from sums in a fixed order
+(``sums``), and from draws by index (``draws``). The modules of this folder that are not in
+the table hold what several strategies share.
 """
 
 from __future__ import annotations
@@ -29,21 +44,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from git_nn.merge.strategies.blocks import Block, Doubles, Tensor
+    from git_nn.objects.tensor import Shape
 
-    Doubles = NDArray[np.float64]
-    Formula = Callable[[Doubles | None, Doubles, Doubles, Mapping[str, float]], Doubles]
+    Formula = Callable[[Block, Mapping[str, float], Any], Doubles]
+    Measure = Callable[[Tensor, Mapping[str, float]], Any]
+    Unit = Callable[[Shape], int]
 
 # strategy name -> module in this folder
 _MODULES = {
     "ours": "ours",
     "theirs": "theirs",
+    "base": "base",
     "mean": "mean",
     "task-arithmetic": "task_arithmetic",
+    "passthrough": "passthrough",
+    "nearswap": "nearswap",
+    "slerp": "slerp",
+    "nuslerp": "nuslerp",
+    "model-stock": "model_stock",
+    "ties": "ties",
+    "breadcrumbs": "breadcrumbs",
+    "dare-linear": "dare_linear",
+    "dare-ties": "dare_ties",
+    "della": "della",
+    "sce": "sce",
+    "arcee-fusion": "arcee_fusion",
+    "iso-c": "iso_c",
+    "tsv": "tsv",
 }
 NAMES = tuple(_MODULES)
 
@@ -59,7 +90,11 @@ class Strategy:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     side: Literal["ours", "theirs"] | None = None
     needs_base: bool = False
+    copies_base: bool = False
+    reads_both: bool = True
     merge: Formula | None = None
+    measure: Measure | None = None
+    unit: Unit | None = None
 
 
 def by_name(name: str) -> Strategy:
@@ -73,5 +108,9 @@ def by_name(name: str) -> Strategy:
         limits=dict.fromkeys(module.PARAMETERS, (-inf, inf)) | getattr(module, "LIMITS", {}),
         side=getattr(module, "SIDE", None),
         needs_base=getattr(module, "NEEDS_BASE", False),
+        copies_base=getattr(module, "COPIES_BASE", False),
+        reads_both=getattr(module, "READS_BOTH", True),
         merge=getattr(module, "merge", None),
+        measure=getattr(module, "measure", None),
+        unit=getattr(module, "unit", None),
     )

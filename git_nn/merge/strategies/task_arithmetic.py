@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
+from git_nn.merge.strategies.blocks import Block, Doubles, base_of, changes
 
 NAME = "task-arithmetic"
 FORMULA = "base + lambda * ((ours - base) + (theirs - base))"
@@ -14,11 +13,6 @@ PARAMETERS = {"lambda": 1.0}
 NEEDS_BASE = True
 
 
-def merge(
-    base: NDArray[np.float64] | None,
-    ours: NDArray[np.float64],
-    theirs: NDArray[np.float64],
-    parameters: Mapping[str, float],
-) -> NDArray[np.float64]:
-    assert base is not None
-    return base + parameters["lambda"] * ((ours - base) + (theirs - base))
+def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
+    ours, theirs = changes(block)
+    return base_of(block) + parameters["lambda"] * (ours + theirs)

@@ -10,8 +10,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from git_nn.merge.arithmetic import BLOCK, blocks, merge_block
+from git_nn.merge.arithmetic import BLOCK, Version, Versions, blocks, merge_tensor
 from git_nn.merge.rules import Choice
+from git_nn.objects.oid import oid_of
+from git_nn.objects.tensor import dtype_bits
 
 MEAN = Choice("mean", (("weight", 0.5),))
 TASK = Choice("task-arithmetic", (("lambda", 1.0),))
@@ -22,6 +24,20 @@ TYPES = {
     "f32": (np.dtype("<f4"), 24, -126),
     "f32be": (np.dtype(">f4"), 24, -126),
 }
+
+
+def merge_block(
+    choice: Choice, dtype: str, base: bytes | None, ours: bytes, theirs: bytes
+) -> tuple[bytes, int]:
+    """The merged bytes of a vector, and how many computed values are not finite."""
+    sides = [None if data is None else version(data) for data in (base, ours, theirs)]
+    shape = (len(ours) * 8 // dtype_bits(dtype),)
+    merged = [*merge_tensor(choice, Versions(dtype, shape, *sides))]
+    return b"".join(data for data, _ in merged), sum(strange for _, strange in merged)
+
+
+def version(data: bytes) -> Version:
+    return Version(oid_of(data), lambda: [data])
 
 
 def nearest_even(value: Fraction, digits: int, least: int) -> Fraction:

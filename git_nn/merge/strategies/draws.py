@@ -1,0 +1,37 @@
+"""draws: one random number per element, from its index and a key and nothing else.
+
+Element i gets word i of numpy's Philox4x64-10 stream with the key, whose bits NEP 19 keeps
+stable. The word's upper 53 bits, as a fraction of 2**53, are compared with a probability:
+both are doubles without rounding, so the outcome is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from git_nn.merge.strategies.blocks import Block, Doubles, changes
+
+
+def kept(key: int, start: int, count: int, probability: float | Doubles) -> NDArray[np.bool_]:
+    """Whether elements ``start`` and following are kept, each with its probability."""
+    first = start // 4  # a step of the counter gives four words
+    words = np.random.Philox(counter=first, key=key).random_raw(count + start % 4)[start % 4 :]
+    return (words >> np.uint64(11)).astype(np.float64) < np.multiply(probability, 2.0**53)
+
+
+def thin(change: Doubles, chance: float | Doubles, key: int, start: int) -> Doubles:
+    """``change`` with elements dropped, and those that are kept divided by their chance.
+
+    A change that is NaN or infinite is never dropped, so it shows.
+    """
+    stays = kept(key, start, len(change), chance)
+    scaled = change / np.where(np.greater(chance, 0.0), chance, 1.0)
+    return np.where(stays | ~np.isfinite(change), scaled, 0.0)
+
+
+def thinned(block: Block, density: float) -> tuple[Doubles, Doubles]:
+    """Both changes, each thinned with a key of its own."""
+    mine, other = block.tensor.keys
+    ours, theirs = changes(block)
+    return thin(ours, density, mine, block.start), thin(theirs, density, other, block.start)
