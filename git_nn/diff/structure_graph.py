@@ -7,6 +7,7 @@ is otherwise the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from git_nn.diff.structure_keys import arrow, compare_texts, leaves, short, show
 from git_nn.diff.structure_nodes import Matched, Node, match
 
 _OWN = ("op_type", "domain", "inputs", "outputs")
-_SHOWN = 8  # attributes of a node in a description
+_SHOWN = 8  # attributes of a node in a description, operators of many nodes
+_FEW = 12  # nodes that come or go and are named one by one
 
 
 def is_graph(value: Any) -> bool:
@@ -36,14 +38,25 @@ def compare(key: str, old: Any, new: Any) -> list[str]:
     """A line for each difference: around the nodes, nodes gone and come, then the others."""
     found = match(_nodes(old), _nodes(new))
     lines = compare_texts(rest(key, old), rest(key, new))
-    lines += (f"node {show(node.name)} ({node.op}) removed" for node in found.removed)
-    lines += (f"node {show(node.name)} ({node.op}) added" for node in found.added)
+    lines += _listed(found.removed, "removed")
+    lines += _listed(found.added, "added")
     for before, after, different in _different(found, old, new):
         label = f"{show(after.name)}:"
         lines += [] if before.op == after.op else [f"{label} {before.op} → {after.op}"]
         lines += compare_texts(before.attributes, after.attributes, label)
         lines += different
     return lines
+
+
+def _listed(nodes: Sequence[Node], what: str) -> list[str]:
+    """A line for each node; where they are many, one for all with how often each operator is."""
+    if len(nodes) <= _FEW:
+        return [f"node {show(node.name)} ({node.op}) {what}" for node in nodes]
+    found = Counter(node.op for node in nodes).most_common()
+    words = [f"{number} {op}" for op, number in found[:_SHOWN]]
+    more = ", ..." if len(found) > _SHOWN else ""
+    ends = f"{show(nodes[0].name)} to {show(nodes[-1].name)}"
+    return [f"{len(nodes)} nodes {what}, from {ends}: {', '.join(words)}{more}"]
 
 
 def count(old: Any, new: Any) -> tuple[int, int]:

@@ -93,6 +93,14 @@ def test_one_more_node_that_moves_all_numbers_is_one_line() -> None:
     assert lines == ("node 103 (Cos) added", "104: inputs 102 → 103")
 
 
+def test_many_nodes_that_come_or_go_are_one_line() -> None:
+    more = [node("Exp" if i % 3 else "Abs", ["y"], [f"z{i}"], name=f"n{i}") for i in range(20)]
+    line = "20 nodes added, from n0 to n19: 13 Exp, 7 Abs"
+    assert compare(structure(*NET), structure(*NET, *more)) == (line,)
+    assert compare(structure(*NET, *more), structure(*NET)) == (line.replace("added", "removed"),)
+    assert len(compare(structure(*NET), structure(*NET, *more[:12]))) == 12
+
+
 def test_opset_and_the_ends_of_a_graph() -> None:
     ml = field(8, message((1, "ai.onnx.ml"), (2, 3)))
     assert compare(structure(*NET), structure(*NET, opset=ml, name="other")) == (

@@ -55,6 +55,20 @@ def test_a_wrong_integer_names_the_key(text: str) -> None:
         of(key=text).integer("nn.key", 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0", 0), ("0.5", 0.5), ("1e-3", 0.001), (".5", 0.5), (" 2 ", 2)]
+)
+def test_numbers(text: str, expected: float) -> None:
+    assert of(key=text).number("nn.key") == expected
+    assert of().number("nn.key") is None
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "-1", "1k", "1e999", "1_0", "one"])
+def test_a_wrong_number_names_the_key(text: str) -> None:
+    with pytest.raises(UsageError, match=r"nn\.key"):
+        of(key=text).number("nn.key")
+
+
 def test_a_wrong_boolean_names_the_key() -> None:
     with pytest.raises(UsageError, match=r"nn\.key"):
         of(key="maybe").boolean("nn.key", False)
