@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import onnx_file
 from tests.support.git import Repo
 from tests.support.models import normal, safetensors_file
 
@@ -217,3 +218,26 @@ def test_the_configuration_beside_a_model_is_compared(trained: Repo) -> None:
     assert "config.json: hidden_size 8 → 16" in trained.nn("diff", "--cached").text
     trained.write("config.json", b"{ broken")
     assert trained.nn("diff", "--", NAME).text == ""
+
+
+def test_the_graph_of_an_onnx_model_is_compared_node_by_node(repo: Repo) -> None:
+    def network(activation: str, step: int) -> bytes:
+        stride = onnx_file.attribute("stride", 3, step, 2)
+        nodes = [
+            onnx_file.node("Conv", ["x", "w"], ["a"], stride, name="conv"),
+            onnx_file.node(activation, ["a"], ["y"], name="act"),
+        ]
+        weight = onnx_file.tensor("w", "f32", (2,), np.ones(2, "f4").tobytes())
+        return onnx_file.model(onnx_file.graph([weight], nodes))
+
+    repo.nn("track", "*.onnx")
+    repo.write("m.onnx", network("Relu", 1))
+    repo.commit()
+    repo.write("m.onnx", network("Gelu", 2))
+    for text in (repo.git("diff", "--", "m.onnx").text, repo.nn("diff").text):
+        assert "no tensor changed, container only, 1 same" in text
+        assert "    conv: stride 1 → 2\n    act: Relu → Gelu\n" in text
+    repo.commit()
+    found = json.loads(repo.nn("distance", "--json", *REVS).text)
+    assert found["structure"]["low"] == pytest.approx(2 / 3, abs=1e-9)  # w, conv and act
+    assert found["parameters"] == {"low": 0, "high": 0}
