@@ -27,6 +27,7 @@ from git_nn.objects.tensor import Shape, dtype_bits
 BLOCK = 1 << 20  # bytes of one side that are computed at a time; whole elements of any dtype
 
 Buffer = bytes | bytearray | memoryview
+Raw = tuple[Array, ...]  # the same block of each version
 Read = Callable[[], Iterable[Buffer]]  # a tensor's bytes in pieces, from the start each time
 
 _PARTS = {"c64": "f32", "c128": "f64", "c64be": "f32be", "c128be": "f64be"}
@@ -65,28 +66,27 @@ def merge_tensor(
     shape = (*versions.shape[:-1], 2 * (versions.shape or (1,))[-1]) if paired else versions.shape
     unit = dtype_bits(dtype) // 8 * max(strategy.unit(shape) if strategy.unit else 1, 1)
     size = max(size // unit, 1) * unit
-    tensor = Tensor(
-        shape, _keys(versions), lambda: (block for _, block in _read(versions, dtype, size, tensor))
-    )
+
+    def read() -> Iterator[tuple[Raw, Block]]:
+        return _read(versions, dtype, shape, size)
+
+    tensor = Tensor(shape, lambda: (block for _, block in read()))
     with np.errstate(all="ignore"):
         measured = strategy.measure(tensor, parameters) if strategy.measure else None
-    for sides, block in _read(versions, dtype, size, tensor):
+    for sides, block in read():
         with np.errstate(all="ignore"):
             values = strategy.merge(block, parameters, measured)
         yield _rounded(values, dtype, sides if strategy.reads_both else ())
 
 
-Raw = tuple[Array, ...]
-
-
-def _read(versions: Versions, dtype: str, size: int, tensor: Tensor) -> Iterator[tuple[Raw, Block]]:
+def _read(versions: Versions, dtype: str, shape: Shape, size: int) -> Iterator[tuple[Raw, Block]]:
     """The versions side by side, as they are and as doubles."""
     read = [versions.ours, versions.theirs, *([versions.base] if versions.base else [])]
-    start = 0
+    keys, start = _keys(versions), 0
     for pieces in zip(*(blocks(version.read(), size) for version in read), strict=True):
         raw = tuple(_flat(piece, dtype) for piece in pieces)
         ours, theirs, *base = map(as_float64, raw)
-        yield raw, Block(tensor, start, base[0] if base else None, ours, theirs)
+        yield raw, Block(shape, keys, start, base[0] if base else None, ours, theirs)
         start += len(ours)
 
 

@@ -46,7 +46,7 @@ def measure(tensor: Tensor, _: Mapping[str, float]) -> float:
 
 
 def _importance(block: Block) -> Doubles:
-    width = unit(block.tensor.shape)
+    width = unit(block.shape)
     ours, theirs = (finite(side).reshape(-1, width) for side in (block.ours, block.theirs))
     p, q = _softmax(theirs) + _EPSILON, _softmax(ours) + _EPSILON
     divergence = np.maximum(fold(p * log(p / q)), 0.0)[:, np.newaxis]

@@ -20,14 +20,9 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor that is being merged. ``read()`` gives its blocks from the start, each time.
-
-    ``keys`` are 128 bits each, for the draws of our and of their change: they follow from
-    the content ids of the three versions.
-    """
+    """A tensor that is being merged. ``read()`` gives its blocks from the start, each time."""
 
     shape: Shape
-    keys: tuple[int, int]
     read: Callable[[], Iterator[Block]]
 
     @property
@@ -37,9 +32,14 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Elements ``start`` and following of the three versions, flat; base is None if not read."""
+    """Elements ``start`` and following of the three versions, flat; base is None if not read.
 
-    tensor: Tensor
+    ``shape`` is that of the tensor. ``keys`` are 128 bits each, for the draws of our and of
+    their change: they follow from the content ids of the versions that are read.
+    """
+
+    shape: Shape
+    keys: tuple[int, int]
     start: int
     base: Doubles | None
     ours: Doubles

@@ -31,10 +31,10 @@ def unit(shape: Shape) -> int:
 
 
 def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
-    width = unit(block.tensor.shape)
+    width = unit(block.shape)
     ours, theirs = (
         thin(change, _chance(change.reshape(-1, width), parameters), key, block.start)
-        for change, key in zip(changes(block), block.tensor.keys, strict=True)
+        for change, key in zip(changes(block), block.keys, strict=True)
     )
     return base_of(block) + parameters["lambda"] * elected(ours, theirs)
 

@@ -32,6 +32,6 @@ def thin(change: Doubles, chance: float | Doubles, key: int, start: int) -> Doub
 
 def thinned(block: Block, density: float) -> tuple[Doubles, Doubles]:
     """Both changes, each thinned with a key of its own."""
-    mine, other = block.tensor.keys
+    mine, other = block.keys
     ours, theirs = changes(block)
     return thin(ours, density, mine, block.start), thin(theirs, density, other, block.start)

@@ -14,14 +14,15 @@ _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.
 
 
 def exp(x: Doubles) -> Doubles:
-    """e**x; 0 where that is below 1e-300."""
+    """e**x for x up to 700; 0 for x below -690."""
+    tiny, x = x < -690.0, np.maximum(x, -690.0)
     steps = np.rint(x * float.fromhex("0x1.71547652b82fep+0"))
     rest = (x - steps * _LN2_HIGH) - steps * _LN2_LOW
     total = np.ones_like(x)
     for n in range(14, 0, -1):
         total = 1.0 + rest * total / n
-    scaled: Doubles = np.ldexp(total, np.clip(steps, -2000, 2000).astype(np.int32))
-    return np.where(x < -690.0, 0.0, scaled)
+    scaled: Doubles = np.ldexp(total, steps.astype(np.int32))
+    return np.where(tiny, 0.0, scaled)
 
 
 def log(x: Doubles) -> Doubles:

@@ -26,7 +26,7 @@ def of_matrix(block: Block, combined: Callable[[Doubles, Doubles], Doubles]) -> 
     none, and the result is NaN at its place.
     """
     ours, theirs = changes(block)
-    shape = block.tensor.shape
+    shape = block.shape
     if len(shape) != 2 or min(shape) < 2:
         return (ours + theirs) / 2.0
     usable = combined(finite(ours).reshape(shape), finite(theirs).reshape(shape)).reshape(-1)

@@ -8,7 +8,7 @@ the leaves are added exactly and rounded once (math.fsum).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import fsum, nan, sqrt
+from math import fsum, isfinite, nan, sqrt
 
 import numpy as np
 
@@ -54,9 +54,10 @@ def _leaves(blocks: Iterable[Sequence[Doubles]]) -> Iterator[Sequence[Doubles]]:
 
 def _exact(values: list[float]) -> float:
     try:
-        return fsum(values)
+        total = fsum(values)
     except (OverflowError, ValueError):  # too large for a double, or inf - inf
         return nan
+    return total if isfinite(total) else nan
 
 
 def gram(
