@@ -36,7 +36,7 @@ Held = list[tuple[Indices, TensorDelta]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A tensor, or several of one kind; ``members`` are in natural order of their names.
+    """A tensor, or several of one kind; ``members`` are in the order in which they came.
 
     ``total`` counts the tensors of either version that have such a name, changed or not.
     ``at`` are the numbers that vary in the name of the member that moved most.
@@ -145,8 +145,9 @@ def _indices_by_key(
     """The indices of all tensors of both versions that are called as one of ``keys``."""
     found: dict[Key, list[Indices]] = defaultdict(list)
     both = [pointer.by_name for pointer in (diff.old, diff.new) if pointer]
-    for name in dict.fromkeys(chain(cuts, *both)):
-        key, indices = cuts.get(name) or cut(escape(name))
+    for name in set(chain(*both)).difference(cuts):
+        cuts[name] = cut(escape(name))
+    for key, indices in cuts.values():
         if key in keys:
             found[key].append(indices)
     return found
@@ -185,7 +186,6 @@ def _group(kind: Kind, key: Key, held: Held, names: list[Indices]) -> Row:
         size, known = relative(delta), sizes[indices[depth]]
         sizes[indices[depth]] = max(known, _or_below(size)) if known else size
     depths = tuple(sorted(sizes, key=int))
-    held = sorted(held, key=lambda pair: tuple(map(int, pair[0])))
     at, _ = max(held, key=lambda pair: _or_below(relative(pair[1])))
     olds = [cut(name) for _, delta in held if (name := former(delta))] if moved else []
     return Row(

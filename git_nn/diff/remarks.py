@@ -9,7 +9,7 @@ from git_nn.diff.changes import Kind
 from git_nn.diff.groups import Row
 from git_nn.diff.numbers_text import relative
 from git_nn.diff.result import ModelDiff, Relation, TensorDelta, Word
-from git_nn.objects.names import escape
+from git_nn.objects.names import escape, natural_key
 from git_nn.objects.pointer import Entry
 from git_nn.objects.tensor import format_shape
 
@@ -161,7 +161,7 @@ def _growth(old: Entry, new: Entry) -> str:
 
 def warnings(row: Row) -> list[tuple[str, str]]:
     """(name, what) of each member with values that are not finite; of all where they are many."""
-    odd = [delta for delta in row.members if is_odd(delta)]
+    odd = sorted(filter(is_odd, row.members), key=lambda delta: natural_key(delta.name))
     if len(odd) <= _OWN_LINES:
         return [(escape(delta.name), _not_finite([delta])) for delta in odd]
     return [(row.name, f"{_not_finite(odd)}, in {len(odd)} of {tensors(len(row.members))}")]

@@ -201,6 +201,7 @@ def test_json_has_the_documented_schema() -> None:
         },
         "unread": "",
         "relations": [],
+        "change_point": None,
     }  # fmt: skip
 
 
