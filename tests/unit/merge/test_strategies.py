@@ -446,6 +446,14 @@ def test_a_nan_on_one_side_shows_in_the_result(name: str) -> None:
     assert np.isnan(found).sum() == 1
 
 
+def test_arcee_fusion_takes_no_nan() -> None:
+    base, ours, theirs = sides((8, 6), "<f4")
+    theirs[3, 2] = np.nan
+    found = merged("arcee-fusion", base, ours, theirs)
+    assert found[3, 2] == ours[3, 2]
+    assert (found != ours).any()
+
+
 @pytest.mark.parametrize("name", COMPUTED)
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 4), (4, 0), (1, 1), (2, 1, 3)])
 @pytest.mark.parametrize("kind", ["<f4", "<c8"])
