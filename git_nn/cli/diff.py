@@ -47,22 +47,22 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **options: Any) -> in
     asked = Asked(words, ctx.meta.get("paths"), options["cached"], options["no_index"])
     repo = find(asked)
     gated.configure(gate, repo, options)
-    form = views.form(repo, asked, options)
-    shown = gated.marked(compared(repo, asked, form.watch(gate)), options["threshold"])
+    output = views.output(repo, asked, options)
+    shown = gated.marked(compared(repo, asked, output.watch(gate)), options["threshold"])
     if options["machine"]:
-        click.echo(json.dumps(_document(shown, form, gate, options["threshold"]), indent=2))
+        click.echo(json.dumps(_document(shown, output, gate, options["threshold"]), indent=2))
     else:
-        form.show(shown)
+        output.show(shown)
     unless = gated.tell(gate)
     failed = max((item.status for item in shown), default=0)
     return failed or unless or int(options["exit_code"] and bool(shown))
 
 
 def _document(
-    shown: list[Shown], form: views.Form, gate: Gate, threshold: float | None
+    shown: list[Shown], output: views.Output, gate: Gate, threshold: float | None
 ) -> dict[str, Any]:
     files = [
-        as_json.file(item.diff, item.path, form.chosen(item.diff), threshold=threshold)
+        as_json.file(item.diff, item.path, output.chosen(item.diff), threshold=threshold)
         for item in shown
         if item.diff
     ]

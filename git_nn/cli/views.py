@@ -41,7 +41,7 @@ _OPTIONS = (
 
 
 def options(function: F) -> F:
-    """The options that ``form`` reads."""
+    """The options that ``output`` reads."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -72,7 +72,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Output:
     """What was asked for: ``file`` is where a page goes, None for no page."""
 
     style: Style
@@ -113,12 +113,12 @@ class Form:
         return text(item.diff, item.label, self.style, self.view)
 
 
-def form(repo: Repository | None, asked: Asked, options: dict[str, Any]) -> Form:
+def output(repo: Repository | None, asked: Asked, options: dict[str, Any]) -> Output:
     """What the command line asks for, else the settings, which do not change JSON."""
     settings = View() if options["machine"] else diff_view.view(repo)
     everything = options["everything"]
     view = View(
-        arrange.Form.ALL if everything else settings.form,
+        arrange.Detail.ALL if everything else settings.detail,
         Sort(options["sort"] or settings.sort),
         options["top"] or (None if everything else settings.top),
         options["patterns"],
@@ -127,7 +127,7 @@ def form(repo: Repository | None, asked: Asked, options: dict[str, Any]) -> Form
     if options["html"] == "-" and options["md"]:
         raise UsageError("--html - and --md both print", hint="write --html FILE --md")
     style = diff_view.style(repo)
-    return Form(style, view, _title(asked), options["short"], options["md"], options["html"], {})
+    return Output(style, view, _title(asked), options["short"], options["md"], options["html"], {})
 
 
 def _title(asked: Asked) -> str:

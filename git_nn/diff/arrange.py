@@ -18,7 +18,7 @@ FEW = 40  # so many tensors are shown one by one; more of them in groups
 ROWS = 60  # of groups, where nobody says how many
 
 
-class Form(StrEnum):
+class Detail(StrEnum):
     """How much a row is."""
 
     AUTO = "auto"  # tensors where they are few, else groups
@@ -44,7 +44,7 @@ class View:
     ``tree`` shows the rows below the modules that hold them.
     """
 
-    form: Form = Form.AUTO
+    detail: Detail = Detail.AUTO
     sort: Sort = Sort.REL
     top: int | None = None
     patterns: tuple[str, ...] = ()
@@ -76,14 +76,14 @@ def rows(diff: ModelDiff, view: View) -> list[Row]:
 
 
 def by_tensor(deltas: Sequence[TensorDelta], view: View) -> bool:
-    return view.form is Form.ALL or (view.form is not Form.GROUPED and len(deltas) <= FEW)
+    return view.detail is Detail.ALL or (view.detail is not Detail.GROUPED and len(deltas) <= FEW)
 
 
 def limit(view: View) -> int | None:
     """How many rows are shown; None for all."""
     if view.top is not None:
         return view.top
-    return None if view.form is Form.ALL else ROWS
+    return None if view.detail is Detail.ALL else ROWS
 
 
 def _names(delta: TensorDelta) -> list[str]:

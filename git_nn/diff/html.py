@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from git_nn.diff import arrange, remarks
-from git_nn.diff.arrange import Form, View
+from git_nn.diff.arrange import Detail, View
 from git_nn.diff.changes import Kind
 from git_nn.diff.groups import Row, grouped, single
 from git_nn.diff.html_look import SCRIPT, STYLE, policy
@@ -94,7 +94,7 @@ def _body(item: Item, diff: ModelDiff, ident: str, view: View) -> Iterator[str]:
 
 
 def _limit(view: View) -> int | None:
-    return view.top if view.top is not None else None if view.form is Form.ALL else MOST
+    return view.top if view.top is not None else None if view.detail is Detail.ALL else MOST
 
 
 def _rest(rows: Sequence[Row], kept: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from git_nn.diff.arrange import Form, Sort, View
+from git_nn.diff.arrange import Detail, Sort, View
 from git_nn.diff.style import Style
 from git_nn.drivers.terminal import shows_signs, wants_colour, width
 from git_nn.errors import UsageError
@@ -11,8 +11,8 @@ from git_nn.gitio.repository import Repository
 
 _VIEWS = {
     "auto": View(),
-    "grouped": View(Form.GROUPED),
-    "all": View(Form.ALL),
+    "grouped": View(Detail.GROUPED),
+    "all": View(Detail.ALL),
     "tree": View(tree=True),
 }
 
@@ -34,7 +34,7 @@ def from_config(config: Config) -> View:
     made = _VIEWS[_choice(config, "nn.diff.view", list(_VIEWS), "auto")]
     sort = Sort(_choice(config, "nn.diff.sort", [*map(str, Sort)], str(Sort.REL)))
     top = config.integer("nn.diff.top", 0)
-    return View(made.form, sort, top if top > 0 else None, tree=made.tree)
+    return View(made.detail, sort, top if top > 0 else None, tree=made.tree)
 
 
 def _choice(config: Config, key: str, values: list[str], default: str) -> str:

@@ -13,7 +13,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 from git_nn.compare import compare
-from git_nn.diff.arrange import Form, View
+from git_nn.diff.arrange import Detail, View
 from git_nn.diff.histogram import of_model
 from git_nn.diff.html import page
 from git_nn.diff.markdown import document
@@ -36,7 +36,7 @@ def views() -> dict[str, str]:
         "diff_grouped_60.txt": text(diff, NAME, Style(width=60)),
         "diff_grouped_ascii_100.txt": text(diff, NAME, Style(width=100, signs=False)),
         "diff_colour.txt": text(diff, NAME, Style(colour=True, width=120)),
-        "diff_all.txt": text(diff, NAME, view=View(Form.ALL)),
+        "diff_all.txt": text(diff, NAME, view=View(Detail.ALL)),
         "diff_tree.txt": text(diff, NAME, view=View(tree=True)),
         "diff_stat.txt": stat(diff, NAME),
         "diff.md": document([item]),

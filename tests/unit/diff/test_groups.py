@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.arrange import FEW, Form, Sort, View, chosen, rows
+from git_nn.diff.arrange import FEW, Detail, Sort, View, chosen, rows
 from git_nn.diff.changes import Kind
 from git_nn.diff.groups import Row, cut, grouped
 from git_nn.diff.result import ModelDiff
@@ -117,8 +117,8 @@ def test_few_tensors_stand_alone_and_many_in_groups() -> None:
     few, many = (moved([f"h.{i}.w" for i in range(n)]) for n in (FEW, FEW + 1))
     assert len(rows(few, View())) == FEW
     assert len(rows(many, View())) == 1
-    assert len(rows(few, View(Form.GROUPED))) == 1
-    assert len(rows(many, View(Form.ALL))) == FEW + 1
+    assert len(rows(few, View(Detail.GROUPED))) == 1
+    assert len(rows(many, View(Detail.ALL))) == FEW + 1
 
 
 def test_patterns_choose_by_old_and_new_names() -> None:

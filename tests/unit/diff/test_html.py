@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.arrange import Form, View
+from git_nn.diff.arrange import Detail, View
 from git_nn.diff.histogram import of_model
 from git_nn.diff.html import fragment, page
 from git_nn.diff.report import Item
@@ -155,7 +155,7 @@ def test_a_large_table_is_bounded_unless_all_is_asked_for() -> None:
     few = page([Item("m", diff)], "t")
     assert few.count("<tr>") == 2001
     assert "and 100 tensors more" in few
-    assert page([Item("m", diff)], "t", View(Form.ALL)).count("<tr>") == 2101
+    assert page([Item("m", diff)], "t", View(Detail.ALL)).count("<tr>") == 2101
 
 
 def test_a_fragment_stands_in_a_page_of_others() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from git_nn.compare import compare
 from git_nn.diff import as_json
-from git_nn.diff.arrange import ROWS, Form, View
+from git_nn.diff.arrange import ROWS, Detail, View
 from git_nn.diff.numbers_text import percent
 from git_nn.diff.render import stat, text, totals
 from git_nn.diff.result import Relation, Word
@@ -111,7 +111,7 @@ def test_rows_are_capped_but_never_a_warning() -> None:
     assert sum(line.startswith("~") for line in shown.splitlines()) == ROWS
     assert "... and 7 tensors more (git nn diff --all)" in shown
     assert "! t: NaN 0 → 1 of 2 values" in shown
-    everything = text(compare(old, new), "m", view=View(Form.ALL))
+    everything = text(compare(old, new), "m", view=View(Detail.ALL))
     assert sum(line.startswith("~") for line in everything.splitlines()) == count
 
 

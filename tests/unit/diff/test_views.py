@@ -11,7 +11,7 @@ import pytest
 
 from git_nn.compare import compare
 from git_nn.diff import tree
-from git_nn.diff.arrange import Form, View
+from git_nn.diff.arrange import Detail, View
 from git_nn.diff.changes import Kind
 from git_nn.diff.render import stat, text
 from git_nn.diff.result import ModelDiff, Relation, Word
@@ -20,7 +20,13 @@ from git_nn.diff.style import Style, columns, shorten
 from tests.unit.diff.pairs import transformer
 from tests.unit.diff.versions import f32, version
 
-FORMS = [View(), View(Form.GROUPED), View(Form.ALL), View(tree=True), View(Form.ALL, tree=True)]
+FORMS = [
+    View(),
+    View(Detail.GROUPED),
+    View(Detail.ALL),
+    View(tree=True),
+    View(Detail.ALL, tree=True),
+]
 
 
 def pair() -> ModelDiff:
@@ -52,7 +58,7 @@ def test_warnings_of_groups_are_lines_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 132, 200])
-@pytest.mark.parametrize("view", FORMS, ids=str)
+@pytest.mark.parametrize("view", [*VIEWS, View(Detail.ALL, tree=True)], ids=str)
 @pytest.mark.parametrize("signs", [True, False])
 def test_no_line_is_wider_than_the_terminal(width: int, view: View, signs: bool) -> None:
     long = replace(
@@ -139,7 +145,7 @@ def test_a_row_says_how_it_is_related() -> None:
 
 
 def test_patterns_and_top_say_what_they_leave_out() -> None:
-    shown = text(pair(), "m", view=View(Form.ALL, top=2, patterns=("*q_proj*",))).splitlines()
+    shown = text(pair(), "m", view=View(Detail.ALL, top=2, patterns=("*q_proj*",))).splitlines()
     assert sum(line[0] == "~" for line in shown) == 2
     assert any("12 of 56 tensors match the pattern" in line for line in shown)
     assert any("... and 10 tensors more" in line for line in shown)
