@@ -117,12 +117,23 @@ def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[bytes, int]:
 
 
 def blocks(pieces: Iterable[Buffer], size: int = BLOCK) -> Iterator[bytes]:
-    """The same bytes in blocks of ``size``, the last one shorter; a piece may be reused."""
+    """The same bytes in blocks of ``size``, the last one shorter.
+
+    A piece is not touched once the next one is asked for, so it may be reused.
+    """
     held = bytearray()
     for piece in pieces:
-        held += piece
-        while len(held) >= size:
-            yield bytes(memoryview(held)[:size])
-            del held[:size]
+        with memoryview(piece) as view:
+            start = size - len(held) if held else 0
+            held += view[:start]
+            if len(held) == size:
+                yield bytes(held)
+                held = bytearray()
+            if held:
+                continue
+            while len(view) - start >= size:
+                yield bytes(view[start : start + size])
+                start += size
+            held += view[start:]
     if held:
         yield bytes(held)

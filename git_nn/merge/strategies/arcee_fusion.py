@@ -3,7 +3,8 @@
 The importance of an element is how far it moved, times how much its row (the last axis) as
 a whole moved: the Kullback-Leibler divergence of the softmax of theirs from that of ours.
 Taken are the elements at or above median + 1.5 * (third quartile - first quartile) of all
-importances; the quartiles are exact, and are the lower of two neighbours.
+importances; the quartiles are exact, and are the lower of two neighbours. Where a side is NaN or
+infinite it counts as zero, and ours stays.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _importance(block: Block) -> Doubles:
     ours, theirs = (finite(side).reshape(-1, width) for side in (block.ours, block.theirs))
     p, q = _softmax(theirs) + _EPSILON, _softmax(ours) + _EPSILON
     divergence = np.maximum(fold(p * log(p / q)), 0.0)[:, np.newaxis]
-    return finite(np.abs(theirs - ours) * divergence).reshape(-1)
+    return (np.abs(theirs - ours) * divergence).reshape(-1)
 
 
 def _softmax(rows: Doubles) -> Doubles:
@@ -59,5 +60,5 @@ def _softmax(rows: Doubles) -> Doubles:
 
 
 def merge(block: Block, _: Mapping[str, float], measured: float) -> Doubles:
-    taken = _importance(block) >= measured
+    taken = (_importance(block) >= measured) & np.isfinite(block.theirs - block.ours)
     return np.where(taken, block.theirs, block.ours)

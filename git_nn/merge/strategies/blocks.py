@@ -60,4 +60,5 @@ def base_of(block: Block) -> Doubles:
 
 def finite(values: Doubles) -> Doubles:
     """``values`` with zero for NaN and infinity, which no statistic counts."""
-    return np.where(np.isfinite(values), values, 0.0)
+    usable = np.isfinite(values)
+    return values if usable.all() else np.where(usable, values, 0.0)

@@ -37,8 +37,9 @@ NOTHING, EVERYTHING = Cut(inf, -1), Cut(-1.0, -1)
 
 def among(cut: Cut, values: Doubles, start: int) -> NDArray[np.bool_]:
     """Which elements are among the k largest; ``start`` is the index of the first one."""
-    index = np.arange(start, start + len(values))
-    inside: NDArray[np.bool_] = (values > cut.value) | ((values == cut.value) & (index <= cut.last))
+    inside: NDArray[np.bool_] = values > cut.value
+    equal = np.flatnonzero(values == cut.value)
+    inside[equal[equal + start <= cut.last]] = True
     return inside
 
 
