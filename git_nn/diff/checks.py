@@ -76,7 +76,7 @@ def marked(diff: ModelDiff, threshold: float) -> ModelDiff:
         replace(delta, relations=(word, *delta.relations)) if id(delta) in points else delta
         for delta in diff.tensors
     ]
-    said = f"change points: {len(points)} of {diff.total}, by mean |Δ| > {threshold:g}"
+    said = f"change points (mean absolute difference above {threshold:g}): {len(points)} of {diff.total}"
     return replace(diff, tensors=tuple(deltas), headlines=(*diff.headlines, said))
 
 

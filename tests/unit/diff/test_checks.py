@@ -226,7 +226,7 @@ def test_change_points_are_the_tensors_whose_mean_difference_exceeds_the_thresho
     assert [
         d.name for d in shown.tensors if any(r.word is Word.CHANGE_POINT for r in d.relations)
     ] == ["layers.1.w"]
-    assert shown.headlines[-1] == "change points: 1 of 4, by mean |Δ| > 1"
+    assert shown.headlines[-1] == "change points (mean absolute difference above 1): 1 of 4"
 
 
 def test_what_is_not_known_is_neither_a_change_point_nor_none() -> None:
