@@ -110,6 +110,7 @@ def _parameter(item: str, name: str, source: str) -> tuple[str, float]:
     except ValueError:
         value = float("nan")
     if not isfinite(value) or not low <= value <= high:
-        allowed = "a number" if not isfinite(low) else f"a number from {low:g} to {high:g}"
+        start = f" from {low:g}" if isfinite(low) else ""
+        allowed = f"a number{start}" + (f" to {high:g}" if isfinite(high) else "")
         raise UsageError(f"{source}: {key} of {name} is {text[:40]!r}", hint=f"use {allowed}")
     return key, value

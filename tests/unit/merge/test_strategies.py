@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
+from git_nn.errors import UsageError
 from git_nn.merge.arithmetic import Version, Versions, merge_tensor
 from git_nn.merge.decide import Conflict, settle
 from git_nn.merge.rules import parse
@@ -419,6 +420,22 @@ def test_codes_are_never_computed_with(name: str) -> None:
         decision = settle(Conflict("w", base, ours, theirs, "x"), parse(name, "test"))
         assert isinstance(decision, Conflict)
         assert "never computed" in decision.why
+
+
+@pytest.mark.parametrize(
+    ("choice", "hint"),
+    [
+        ("nearswap:t=-1", "use a number from 0"),
+        ("ties:density=1.1", "use a number from 0 to 1"),
+        ("della:epsilon=0.6", "use a number from 0 to 0.5"),
+        ("iso-c:lambda=inf", "use a number"),
+        ("ties:gamma=0.1", "known: density, lambda"),
+    ],
+)
+def test_a_parameter_out_of_range_is_refused_with_the_range(choice: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(choice, "test")
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize("name", [n for n in COMPUTED if n not in ("base", "passthrough")])

@@ -66,6 +66,7 @@ def test_a_merge_is_the_same_twice(name: str) -> None:
 # --- sums -------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(some.lists(some.integers(0, 10**6), max_size=6), some.integers(0, 9), some.integers(1, 99))
 def test_sums_do_not_depend_on_the_blocks(places: list[int], seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
@@ -96,7 +97,7 @@ def test_a_row_is_folded_to_its_sum() -> None:
 # --- ranks ------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     values=some.lists(
         some.sampled_from([0.0, 5e-324, 1.0, 1.0 + 2**-52, 1.5, 3.0, 1e300])
@@ -150,6 +151,7 @@ def test_a_share_is_at_least_one_element() -> None:
 # --- draws ------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(some.integers(0, 50), some.integers(0, 50), some.integers(0, 2**128 - 1))
 def test_a_draw_is_the_word_of_the_stream_at_its_index(start: int, count: int, key: int) -> None:
     words = np.random.Philox(key=key).random_raw(100)[start : start + count]
