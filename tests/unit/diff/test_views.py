@@ -20,13 +20,7 @@ from git_nn.diff.style import Style, columns, shorten
 from tests.unit.diff.pairs import transformer
 from tests.unit.diff.versions import f32, version
 
-FORMS = [
-    View(),
-    View(Detail.GROUPED),
-    View(Detail.ALL),
-    View(tree=True),
-    View(Detail.ALL, tree=True),
-]
+VIEWS = [View(), View(Detail.GROUPED), View(Detail.ALL), View(tree=True)]
 
 
 def pair() -> ModelDiff:
