@@ -11,8 +11,7 @@ import click
 
 from git_nn.cli import gated
 from git_nn.cli.compared import Asked, Models, Separated, Texts, compared, find
-from git_nn.diff.check_faults import Span
-from git_nn.diff.distance import Distance, Weights, combined, total
+from git_nn.diff.distance import Distance, Span, Weights, combined, total
 from git_nn.diff.remarks import tensors
 from git_nn.diff.result import ModelDiff
 from git_nn.drivers.gate import measured, weights

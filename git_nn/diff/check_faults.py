@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from git_nn.diff.changes import Kind
 from git_nn.diff.check_language import Check, Limit, Measure, Question
+from git_nn.diff.distance import Span
 from git_nn.diff.numbers_text import relative
 from git_nn.diff.result import Readable, TensorDelta
 from git_nn.errors import DamagedObjectError, MissingObjectError
@@ -29,14 +30,6 @@ class Fault:
     tensor: str
     said: str
     off: float = _WORST
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A distance that is at least ``low`` and at most ``high``; one number where all is known."""
-
-    low: float
-    high: float
 
 
 def came_or_went(delta: TensorDelta) -> str:

@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 
 from git_nn.diff import check_faults
 from git_nn.diff.changes import Kind
-from git_nn.diff.check_faults import SAME_VALUES, Fault, Span, came_or_went
+from git_nn.diff.check_faults import SAME_VALUES, Fault, came_or_went
 from git_nn.diff.check_language import Check, Question
+from git_nn.diff.distance import Span
 from git_nn.diff.result import ModelDiff, Readable, Relation, TensorDelta, Word
 from git_nn.objects.names import escape, natural_key
 
@@ -76,7 +77,8 @@ def marked(diff: ModelDiff, threshold: float) -> ModelDiff:
         replace(delta, relations=(word, *delta.relations)) if id(delta) in points else delta
         for delta in diff.tensors
     ]
-    said = f"change points (mean absolute difference above {threshold:g}): {len(points)} of {diff.total}"
+    what = f"change points (mean absolute difference above {threshold:g})"
+    said = f"{what}: {len(points)} of {diff.total}"
     return replace(diff, tensors=tuple(deltas), headlines=(*diff.headlines, said))
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from git_nn.diff import structure
 from git_nn.diff.changes import Kind
-from git_nn.diff.check_faults import Span
 from git_nn.diff.result import ModelDiff, TensorDelta
 from git_nn.diff.structure_keys import as_json
 from git_nn.objects.pointer import Entry
@@ -25,6 +24,15 @@ if TYPE_CHECKING:
     from git_nn.diff.summary import Summary
 
 DIGITS = 9  # decimal places; sums in another order differ behind these
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A distance that is at least ``low`` and at most ``high``; one number where all is known."""
+
+    low: float
+    high: float
+
 
 _RESHAPED = frozenset({Kind.ADDED, Kind.REMOVED, Kind.RESHAPED, Kind.RESIZED, Kind.REPLACED})
 _NOTHING, _ALL, _ANY = Span(0, 0), Span(1, 1), Span(0, 1)

@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import Iterator
 
-from git_nn.diff.structure_keys import leaves
+from git_nn.diff.structure_keys import DEEP, bounded, leaves
 
 MOST = 1 << 20  # bytes of a file that is read
 
-_KEY = re.compile(r"""("[^"]*"|'[^']*'|[^\s:#{}\[\],"'][^:#]*?)\s*:(?:\s+|\Z)""")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
+_FLOW = frozenset("{}[],")  # a line with one of them before its colon is a value
 
 
 def texts(name: str, data: bytes) -> dict[str, str] | None:
@@ -38,28 +38,41 @@ def _yaml(text: str) -> Iterator[tuple[str, str]]:
     above: list[tuple[int, str]] = []  # (indentation, path) of what the line is below
     items: dict[str, int] = {}
     for raw in text.splitlines():
-        line = _COMMENT.sub("", raw).rstrip()
+        line = _COMMENT.sub("", raw).replace("\t", " ").rstrip()
         if not line.strip() or line in ("---", "..."):
             continue
         indent = len(line) - len(line.lstrip())
         line = line.strip()
         while above and _is_over(above[-1], indent, is_item=_is_item(line)):
             above.pop()
-        while _is_item(line):
+        while _is_item(line) and len(above) < DEEP:
             path = _item(above[-1][1] if above else "", items)
             above.append((indent, path))
             rest = line[1:].lstrip()
             indent, line = indent + len(line) - len(rest), rest
-        key = _KEY.match(line)
         path = above[-1][1] if above else ""
-        if key is None:
-            if line:
-                yield (path if path.endswith("]") else _item(path, items)), line
-            continue
-        path = ".".join(filter(None, [path, key[1].strip("\"'")]))
-        above.append((indent, path))
-        if value := line[key.end() :]:
+        key, value = _key(line) if len(above) < DEEP else ("", line)
+        if key:
+            path = f"{path}.{bounded(key)}" if path else bounded(key)
+            above.append((indent, path))
+        elif not path.endswith("]"):
+            path = _item(path, items)
+        if value:
             yield path, value
+
+
+def _key(line: str) -> tuple[str, str]:
+    """The key of a line and what follows it; no key where the line is a value."""
+    if line[:1] in ("'", '"'):
+        end = line.find(line[0], 1)
+        rest = line[end + 1 :].lstrip()
+        is_key = end > 0 and rest.startswith(":")
+        return (line[1:end], rest[1:].strip()) if is_key else ("", line)
+    key, colon, value = line.partition(": ")
+    if not colon and line.endswith(":"):
+        key, colon = line[:-1], ":"
+    key = key.rstrip()
+    return (key, value.strip()) if colon and _FLOW.isdisjoint(key) else ("", line)
 
 
 def _is_over(above: tuple[int, str], indent: int, *, is_item: bool) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from zlib import crc32
 
 DEEP = 12  # levels below which a value is one text
 _LONG = 60  # characters of a value
+_KEY = 120  # characters of one key of a path
 
 
 def leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:
@@ -21,12 +23,18 @@ def leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:
             yield path, _object(value)
             return
         for key in sorted(value):
-            yield from leaves(value[key], f"{path}.{key}" if path else key, depth + 1)
+            below = f"{path}.{bounded(key)}" if path else bounded(key)
+            yield from leaves(value[key], below, depth + 1)
     elif isinstance(value, list) and depth < DEEP and any(isinstance(i, dict) for i in value):
         for i, item in enumerate(value):
             yield from leaves(item, f"{path}[{i}]", depth + 1)
     else:
         yield path, value if isinstance(value, str) else as_json(value)
+
+
+def bounded(key: str) -> str:
+    """A key that is not so long that the paths of all below it fill the memory."""
+    return key if len(key) <= _KEY else f"{key[:_KEY]}~{crc32(key.encode('utf-8', 'replace')):08x}"
 
 
 def is_model(value: Any) -> bool:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.check_faults import Span
 from git_nn.diff.check_language import parse
 from git_nn.diff.checks import (
     Outcome,
@@ -19,6 +18,7 @@ from git_nn.diff.checks import (
     marked,
     verdict,
 )
+from git_nn.diff.distance import Span
 from git_nn.diff.result import Word
 from tests.unit.diff.versions import Version, expected, f32, version
 

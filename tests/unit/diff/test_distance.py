@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_nn.compare import compare
-from git_nn.diff.check_faults import Span
-from git_nn.diff.distance import Description, Distance, Weights, combined, of_file, total, whole
+from git_nn.diff.distance import (
+    Description,
+    Distance,
+    Span,
+    Weights,
+    combined,
+    of_file,
+    total,
+    whole,
+)
 from tests.unit.diff.versions import Version, f32, version
 
 NAN = float("nan")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from git_nn.diff.plain_text import MOST, texts
@@ -79,3 +81,29 @@ def test_odd_yaml_is_text(data: bytes) -> None:
     found = texts("dvc.yaml", data)
     assert found is not None
     assert all(isinstance(value, str) for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.yaml", b"a" + b" " * (MOST - 2) + b"b"),
+        ("a.yaml", b"- " * (MOST // 2)),
+        ("a.yaml", b"k" * (MOST // 2) + b":\n" + b"  a: 1\n" * (MOST // 15)),
+        ("a.yaml", b"\n".join(b" " * i + b"k:" for i in range(1400))),
+        ("a.yaml", b"#" * MOST),
+        ("a.yaml", b": " * (MOST // 2)),
+        ("a.json", b'{"' + b"k" * (MOST // 2) + b'": [' + b'{"a":1},' * (MOST // 20) + b"1]}"),
+        ("a.json", b'{"a":' * 900 + b"1" + b"}" * 900),
+    ],
+)
+def test_hostile_files_cost_little_time_and_memory(name: str, data: bytes) -> None:
+    assert len(data) <= MOST
+    begun = time.monotonic()
+    found = texts(name, data) or {}
+    assert time.monotonic() - begun < 5
+    assert sum(len(key) + len(value) for key, value in found.items()) < 50 * MOST
+
+
+def test_long_keys_are_still_told_apart() -> None:
+    first, second = (f'{{"{"k" * 500}{end}": 1}}'.encode() for end in "ab")
+    assert texts("a.json", first) != texts("a.json", second)
