@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import click
-
 from git_nn import changed_files
 from git_nn.changed_files import ChangedFile
 from git_nn.cli.words import are_files, split
@@ -44,16 +42,6 @@ from git_nn.model import Model
 
 Models = tuple[Model | None, Model | None]
 Texts = Callable[[], tuple[Beside, Beside]]  # of the files beside both versions
-
-
-class Separated(click.Command):
-    """Keeps what stands after ``--`` apart, which click does not."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            cut = args.index("--")
-            args, ctx.meta["paths"] = args[:cut], args[cut + 1 :]
-        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, slots=True)

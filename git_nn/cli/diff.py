@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from git_nn.cli import gated, views
-from git_nn.cli.compared import Asked, Separated, Shown, compared, find
+from git_nn.cli.compared import Asked, Shown, compared, find
+from git_nn.cli.words import Separated
 from git_nn.diff import as_json
 from git_nn.drivers.gate import Gate
 

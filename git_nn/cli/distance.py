@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from git_nn.cli import gated
-from git_nn.cli.compared import Asked, Models, Separated, Texts, compared, find
+from git_nn.cli.compared import Asked, Models, Texts, compared, find
+from git_nn.cli.words import Separated
 from git_nn.diff.distance import Distance, Span, Weights, combined, total
 from git_nn.diff.remarks import tensors
 from git_nn.diff.result import ModelDiff

@@ -15,8 +15,9 @@ from git_nn.cli import log_entry
 from git_nn.cli.amounts import count
 from git_nn.cli.log_entry import Entry, Form
 from git_nn.cli.log_heatmap import heatmap
-from git_nn.cli.past import Opened, Separated, opened, understand
+from git_nn.cli.past import Opened, opened, understand
 from git_nn.cli.screen import show, width
+from git_nn.cli.words import Separated
 from git_nn.compare import Reading
 from git_nn.drivers.side import reading
 from git_nn.drivers.terminal import wants_colour

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
-import click
-
 from git_nn.cli.words import from_top
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.errors import UsageError
@@ -18,16 +16,6 @@ from git_nn.gitio.follow import Commit, Past
 from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import Repository
 from git_nn.history.versions import Chosen, Versions, chosen
-
-
-class Separated(click.Command):
-    """Keeps what stands after ``--`` apart, which click does not."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            cut = args.index("--")
-            args, ctx.meta["paths"] = args[:cut], args[cut + 1 :]
-        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, slots=True)

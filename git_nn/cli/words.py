@@ -9,15 +9,27 @@ import os
 import re
 from pathlib import Path
 
+import click
+
 from git_nn.drivers.paths import from_here, from_top
 from git_nn.errors import UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.repository import Repository
 from git_nn.worktree import Tracked, tracked
 
-__all__ = ["are_files", "files", "from_here", "from_top", "in_revision", "split"]
+__all__ = ["Separated", "are_files", "files", "from_here", "from_top", "in_revision", "split"]
 
 _FROM_HERE = re.compile(r"\.\.?(?:/|\Z)")
+
+
+class Separated(click.Command):
+    """Keeps what stands after ``--`` apart, which click does not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            cut = args.index("--")
+            args, ctx.meta["paths"] = args[:cut], args[cut + 1 :]
+        return super().parse_args(ctx, args)
 
 
 def are_files(repo: Repository, words: tuple[str, ...]) -> bool:

@@ -24,7 +24,8 @@ LARGEST = 1 << 28  # elements of a tensor that is read whole for this
 def from_numbers(numbers: Numbers, kind: Kind) -> list[Relation]:
     """What the numbers alone tell."""
     found = []
-    if kind is Kind.CHANGED and numbers.changed:
+    strange = any((*numbers.nan, *numbers.inf))  # of which neither number knows
+    if kind is Kind.CHANGED and numbers.changed and not strange:
         if numbers.ulps is not None and numbers.ulps <= 1:
             found.append(Relation(Word.REROUNDED))
         elif numbers.scale is not None and numbers.elements >= FEW:

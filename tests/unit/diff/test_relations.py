@@ -138,3 +138,9 @@ def test_no_word_for_what_is_not_finite_or_empty() -> None:
 def test_single_numbers_are_not_called_scaled() -> None:
     assert words(W[0, :3], W[0, :3] * np.float32(2)) == []
     assert words(W[0, :8], W[0, :8] * np.float32(2)) == [(Word.SCALED, 2)]
+
+
+def test_a_value_that_became_nan_is_not_called_rounding() -> None:
+    broken = W.copy()
+    broken[3, 4] = np.nan
+    assert words(W, broken) == []
