@@ -20,8 +20,8 @@ from git_nn import measured
 from git_nn.adopt import adopt, alternates
 from git_nn.bridges import to_keras, to_torch
 from git_nn.compare import Reading, compare
-from git_nn.diff.render import text
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.render import text
+from git_nn.differences.result import ModelDiff
 from git_nn.errors import UsageError
 from git_nn.formats.base import BytesSource
 from git_nn.gitio.objects import open_reader
@@ -59,10 +59,6 @@ def open(  # noqa: A001 - it is always called git_nn.open
     return Tensors(open_pointer(pointer, store))
 
 
-def open_model(repo: Path | str | git.Repo, path: str, *, rev: str | None = None) -> Tensors:
-    return open(repo, rev, path)
-
-
 class Comparison(ModelDiff):
     """A ModelDiff that shows itself: as text when printed, as a page in a notebook."""
 
@@ -72,7 +68,7 @@ class Comparison(ModelDiff):
         return text(self, "models")
 
     def _repr_html_(self) -> str:
-        from git_nn.diff.html import fragment
+        from git_nn.differences.html import fragment
 
         return fragment(self)
 

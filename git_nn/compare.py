@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from git_nn.diff import duplicates, shifts, structure
-from git_nn.diff.changes import Change, Kind, classify, content
-from git_nn.diff.headlines import headlines
-from git_nn.diff.result import Finding, ModelDiff, Readable, TensorDelta, shown_order
-from git_nn.diff.shifts import Shift
+from git_nn.differences import duplicates, shifts, structure
+from git_nn.differences.changes import Change, Kind, classify, content
+from git_nn.differences.headlines import headlines
+from git_nn.differences.result import Finding, ModelDiff, Readable, TensorDelta, shown_order
+from git_nn.differences.shifts import Shift
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError
 from git_nn.measured import Key, Measured, key_id
 from git_nn.model import FileModel, StoredModel, open_pointer
@@ -23,7 +23,7 @@ from git_nn.objects.tensor import BLOCKS, nbytes
 from git_nn.store.base import Store
 
 if TYPE_CHECKING:
-    from git_nn.diff.numbers import Numbers
+    from git_nn.differences.numbers import Numbers
 
 NOT_HERE = "values are not here"
 
@@ -164,7 +164,7 @@ def _named(change: Change, found: Finding) -> TensorDelta:
 
 
 def _finding(change: Change, old: Readable, new: Readable, reading: Reading) -> Finding | None:
-    from git_nn.diff import relations
+    from git_nn.differences import relations
 
     numbers = _measure(change, old, new)
     if numbers is None:
@@ -177,7 +177,7 @@ def _finding(change: Change, old: Readable, new: Readable, reading: Reading) -> 
 
 
 def _measure(change: Change, old: Readable, new: Readable) -> Numbers | None:
-    from git_nn.diff import numbers
+    from git_nn.differences import numbers
 
     assert change.old is not None
     assert change.new is not None

@@ -19,7 +19,7 @@ from git_nn.objects.oid import oid_of
 if TYPE_CHECKING:
     import sqlite3
 
-    from git_nn.diff.result import Finding
+    from git_nn.differences.result import Finding
 
 VERSION = 1
 FILE = "cache/numbers.sqlite"
@@ -87,9 +87,9 @@ def _plain(value: Any) -> Any:
 
 
 def _finding(record: list[Any]) -> Finding:
-    from git_nn.diff.numbers import Numbers
-    from git_nn.diff.result import Finding, Relation, Word
-    from git_nn.diff.summary import Summary
+    from git_nn.differences.numbers import Numbers
+    from git_nn.differences.result import Finding, Relation, Word
+    from git_nn.differences.summary import Summary
 
     values, relations = record
     plain = [tuple(value) if isinstance(value, list) else value for value in values]

@@ -30,7 +30,7 @@ from git_nn.store.base import Buffer, Store, read_bytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from git_nn.diff.numbers import Blocks
+    from git_nn.differences.numbers import Blocks
 
 
 class Model(ABC):
@@ -111,7 +111,7 @@ class Model(ABC):
             whole = self.array(name)
             if whole is None:
                 return None
-            from git_nn.diff.numbers import blocks_of
+            from git_nn.differences.numbers import blocks_of
 
             return blocks_of(whole)
         return partial(_arrays, partial(self.payload_pieces, name), entry.dtype)

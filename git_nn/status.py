@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from git_nn import conflicts
-from git_nn.diff.changes import classify
+from git_nn.differences.changes import classify
 from git_nn.errors import PointerError
 from git_nn.formats.base import FileSource
 from git_nn.gitio import revisions

@@ -15,12 +15,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = {
     0: {"errors", "objects"},
     1: {"formats", "codec", "gitio", "arrays", "forms"},
-    2: {"store", "diff", "merge"},
+    2: {"store", "differences", "merge"},
     4: {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
-        "resolve", "stage", "beside", "measured", "tensors", "bridges", "du", "bases", "earlier", "remembered", "repack",
-        "history",
+        "resolve", "stage", "du", "bases", "earlier", "remembered", "repack", "beside", "measured",
+        "tensors", "bridges", "history",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli", "__init__"},

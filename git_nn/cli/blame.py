@@ -14,8 +14,8 @@ from git_nn.cli.log_entry import Form, size_of
 from git_nn.cli.past import Opened, date, opened, understand, when
 from git_nn.cli.screen import clip, show, width
 from git_nn.cli.words import Separated
-from git_nn.diff.heatmap import shorten
-from git_nn.diff.layers import layer_of
+from git_nn.differences.heatmap import shorten
+from git_nn.differences.layers import layer_of
 from git_nn.drivers.side import reading
 from git_nn.drivers.terminal import wants_colour
 from git_nn.errors import UsageError

@@ -18,7 +18,7 @@ from git_nn import changed_files
 from git_nn.changed_files import ChangedFile
 from git_nn.cli.words import are_files, split
 from git_nn.compare import compare
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.result import ModelDiff
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.places import (
     CONFIGURATIONS,

@@ -10,7 +10,7 @@ import click
 from git_nn.cli import gated, views
 from git_nn.cli.compared import Asked, Shown, compared, find
 from git_nn.cli.words import Separated
-from git_nn.diff import as_json
+from git_nn.differences import as_json
 from git_nn.drivers.gate import Gate
 
 

@@ -12,9 +12,9 @@ import click
 from git_nn.cli import gated
 from git_nn.cli.compared import Asked, Models, Texts, compared, find
 from git_nn.cli.words import Separated
-from git_nn.diff.distance import Distance, Span, Weights, combined, total
-from git_nn.diff.remarks import tensors
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.distance import Distance, Span, Weights, combined, total
+from git_nn.differences.remarks import tensors
+from git_nn.differences.result import ModelDiff
 from git_nn.drivers.gate import measured, weights
 from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import UsageError

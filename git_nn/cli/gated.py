@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from git_nn.cli.compared import Shown
-from git_nn.diff import checks
-from git_nn.diff.check_language import parse, parse_file
+from git_nn.differences import checks
+from git_nn.differences.check_language import parse, parse_file
 from git_nn.drivers.gate import Gate, weights
 from git_nn.drivers.terminal import quoted
 from git_nn.errors import UsageError

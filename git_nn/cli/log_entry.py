@@ -11,9 +11,9 @@ from typing import Any
 
 from git_nn.cli.past import Opened, date, when
 from git_nn.cli.screen import clip
-from git_nn.diff.changes import Kind
-from git_nn.diff.numbers_text import ratio
-from git_nn.diff.result import ModelDiff, TensorDelta
+from git_nn.differences.changes import Kind
+from git_nn.differences.numbers_text import ratio
+from git_nn.differences.result import ModelDiff, TensorDelta
 from git_nn.drivers.terminal import quoted
 from git_nn.history.drift import whole
 from git_nn.history.versions import Changed

@@ -13,8 +13,8 @@ import click
 
 from git_nn.cli.past import Opened, date
 from git_nn.cli.screen import show, width
-from git_nn.diff import heatmap as maps
-from git_nn.diff.heatmap import Canvas, Column, Map
+from git_nn.differences import heatmap as maps
+from git_nn.differences.heatmap import Canvas, Column, Map
 from git_nn.drivers.side import reading
 from git_nn.drivers.terminal import quoted, wants_colour
 from git_nn.errors import UsageError
@@ -29,11 +29,11 @@ def heatmap(found: Opened, past: Sequence[Changed], options: dict[str, Any]) -> 
     """Draw the commits ``past``, the latest first, as the options of ``git nn log`` say."""
     drawn = _map(found, [*reversed(past)], numbers=options["numbers"] is not False)
     if options["svg"]:
-        from git_nn.diff.svg import svg
+        from git_nn.differences.svg import svg
 
         _write(options["svg"], svg(drawn).encode())
     if options["png"]:
-        from git_nn.diff.png import png
+        from git_nn.differences.png import png
 
         _write(options["png"], png(drawn))
     if options["machine"]:

@@ -11,8 +11,8 @@ from git_nn.cli.past import date
 from git_nn.cli.summary import summary
 from git_nn.cli.words import in_revision
 from git_nn.compare import compare
-from git_nn.diff.render import totals
-from git_nn.diff.structure import describe
+from git_nn.differences.render import totals
+from git_nn.differences.structure import describe
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.side import Sides
 from git_nn.drivers.terminal import quoted, write

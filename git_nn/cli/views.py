@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from git_nn.cli.compared import Asked, Models, Shown, Texts, Watcher
-from git_nn.diff import arrange
-from git_nn.diff.arrange import Sort, View
-from git_nn.diff.render import stat, text
-from git_nn.diff.report import Item
-from git_nn.diff.result import ModelDiff, TensorDelta
-from git_nn.diff.style import Style
+from git_nn.differences import arrange
+from git_nn.differences.arrange import Sort, View
+from git_nn.differences.render import stat, text
+from git_nn.differences.report import Item
+from git_nn.differences.result import ModelDiff, TensorDelta
+from git_nn.differences.style import Style
 from git_nn.drivers import diff_view
 from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import UsageError
 from git_nn.gitio.repository import Repository
 
 if TYPE_CHECKING:
-    from git_nn.diff.histogram import Histogram
+    from git_nn.differences.histogram import Histogram
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +60,7 @@ class Pictures:
         return self.inner.wants_all
 
     def see(self, path: str, diff: ModelDiff, models: Models, texts: Texts) -> None:
-        from git_nn.diff.histogram import of_model
+        from git_nn.differences.histogram import of_model
 
         self.inner.see(path, diff, models, texts)
         old, new = models
@@ -95,11 +95,11 @@ class Output:
         """Print for a person or as Markdown, write the page."""
         items = [Item(_label(s), s.diff, s.message, self.histograms.get(s.path, {})) for s in shown]
         if self.file is not None:
-            from git_nn.diff.html import page
+            from git_nn.differences.html import page
 
             _publish(page(items, self.title, self.view), self.file)
         if self.markdown:
-            from git_nn.diff.markdown import document
+            from git_nn.differences.markdown import document
 
             write(document(items, self.view))
         elif self.file is None:

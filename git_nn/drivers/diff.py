@@ -25,7 +25,7 @@ from git_nn.drivers.terminal import quoted, write
 from git_nn.errors import GitNNError
 
 if TYPE_CHECKING:
-    from git_nn.diff.result import ModelDiff
+    from git_nn.differences.result import ModelDiff
     from git_nn.gitio.objects import Reader
     from git_nn.gitio.repository import Repository
     from git_nn.model import Model
@@ -113,7 +113,7 @@ def _short(side: Side) -> str:
 
 def report(request: Request) -> str:
     """The comparison as text; where a side cannot be read, the reason."""
-    from git_nn.diff.render import text
+    from git_nn.differences.render import text
     from git_nn.drivers.caller import calling_command
     from git_nn.drivers.diff_view import style, view
     from git_nn.drivers.open import open_repository, store_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from git_nn.diff.arrange import Detail, Sort, View
-from git_nn.diff.style import Style
+from git_nn.differences.arrange import Detail, Sort, View
+from git_nn.differences.style import Style
 from git_nn.drivers.terminal import shows_signs, wants_colour, width
 from git_nn.errors import UsageError
 from git_nn.gitio.config import Config, load

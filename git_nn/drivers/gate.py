@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from git_nn.diff.check_faults import Fault
-from git_nn.diff.check_language import Check
-from git_nn.diff.checks import Outcome, Verdict, evaluate, verdict
-from git_nn.diff.distance import Description, Distance, Span, Weights, of_file, total, whole
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.check_faults import Fault
+from git_nn.differences.check_language import Check
+from git_nn.differences.checks import Outcome, Verdict, evaluate, verdict
+from git_nn.differences.distance import Description, Distance, Span, Weights, of_file, total, whole
+from git_nn.differences.result import ModelDiff
 from git_nn.drivers.places import Beside, common
 from git_nn.errors import GitNNError, UsageError
 from git_nn.gitio.config import Config

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_nn.changed_files import ChangedFile, Version
-from git_nn.diff import plain_text
-from git_nn.diff.structure import compare_file
+from git_nn.differences import plain_text
+from git_nn.differences.structure import compare_file
 from git_nn.drivers.side import Sides
 from git_nn.gitio import revisions
 from git_nn.gitio.objects import Reader

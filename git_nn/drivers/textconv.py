@@ -85,7 +85,7 @@ def _line(entry: Entry) -> str:
 
 
 def _structure(model: Model) -> list[str]:
-    from git_nn.diff.structure import describe
+    from git_nn.differences.structure import describe
 
     try:
         return describe(model.structure())

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from git_nn.diff.changes import Kind
-from git_nn.diff.stanzas import Moves
+from git_nn.differences.changes import Kind
+from git_nn.differences.stanzas import Moves
 from git_nn.errors import GitNNError
 from git_nn.gitio.follow import Past, Step
 from git_nn.history.versions import Versions

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from git_nn.compare import Reading, compare
-from git_nn.diff.changes import Kind
-from git_nn.diff.heatmap import Cell, Mark
-from git_nn.diff.layers import layer_of
-from git_nn.diff.result import ModelDiff, TensorDelta
+from git_nn.differences.changes import Kind
+from git_nn.differences.heatmap import Cell, Mark
+from git_nn.differences.layers import layer_of
+from git_nn.differences.result import ModelDiff, TensorDelta
 from git_nn.errors import GitNNError
 from git_nn.gitio.follow import Step
 from git_nn.history.versions import Changed, Chosen, Versions
@@ -28,8 +28,8 @@ from git_nn.objects.tensor import nbytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from git_nn.diff.numbers import Blocks
-    from git_nn.diff.summary import Summary
+    from git_nn.differences.numbers import Blocks
+    from git_nn.differences.summary import Summary
 
 _BLOCK = 1 << 15  # elements widened to double at a time
 _SAME_VALUES = {Kind.RENAMED, Kind.RECODED}
@@ -256,7 +256,7 @@ def _unchanged(
 
 def _read_norm(model: Model, name: str) -> float:
     """0 where the tensor cannot be read: then it is left out."""
-    from git_nn.diff.summary import summarise
+    from git_nn.differences.summary import summarise
 
     try:
         blocks = model.blocks(name)

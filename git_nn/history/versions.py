@@ -13,7 +13,7 @@ from functools import lru_cache
 from re import Pattern
 from re import compile as compiled
 
-from git_nn.diff.stanzas import Moves, compare_texts, tensors
+from git_nn.differences.stanzas import Moves, compare_texts, tensors
 from git_nn.errors import GitNNError, UsageError
 from git_nn.formats.base import BytesSource
 from git_nn.gitio.follow import Past, Step, steps

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import git_nn
-import git_nn.api
 from git_nn.errors import MissingObjectError, UsageError
 from git_nn.objects.oid import Oid
 from git_nn.store.frame import Part
@@ -239,7 +238,7 @@ def test_a_slice_is_that_of_numpy_and_reads_only_its_segments(
 
 def test_a_diff_is_typed_and_shows_itself(history: Repo) -> None:
     old, new = (git_nn.open(history.path, rev, NAME) for rev in ("HEAD~1", "HEAD"))
-    found = git_nn.api.diff(old, new)
+    found = git_nn.diff(old, new)
     assert [delta.name for delta in found.tensors] == ["half"]
     assert found.tensors[0].numbers is not None
     assert found.counts == {"changed": 1}
@@ -247,8 +246,8 @@ def test_a_diff_is_typed_and_shows_itself(history: Repo) -> None:
     page = found._repr_html_()
     assert "half" in page
     assert "<script src" not in page
-    assert git_nn.api.diff(old, old).is_empty
-    assert git_nn.api.diff(None, new).total == 4
+    assert git_nn.diff(old, old).is_empty
+    assert git_nn.diff(None, new).total == 4
 
 
 def test_a_version_that_was_committed_raw_is_opened_too(tmp_path: Path) -> None:

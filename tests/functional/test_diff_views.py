@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from git_nn.diff.style import columns
+from git_nn.differences.style import columns
 from tests.support.git import Repo
 from tests.support.models import safetensors_file
 from tests.support.terminal import on_terminal

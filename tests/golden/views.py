@@ -13,13 +13,13 @@ from difflib import unified_diff
 from pathlib import Path
 
 from git_nn.compare import compare
-from git_nn.diff.arrange import Detail, View
-from git_nn.diff.histogram import of_model
-from git_nn.diff.html import page
-from git_nn.diff.markdown import document
-from git_nn.diff.render import stat, text
-from git_nn.diff.report import Item
-from git_nn.diff.style import Style
+from git_nn.differences.arrange import Detail, View
+from git_nn.differences.histogram import of_model
+from git_nn.differences.html import page
+from git_nn.differences.markdown import document
+from git_nn.differences.render import stat, text
+from git_nn.differences.report import Item
+from git_nn.differences.style import Style
 from tests.unit.diff.pairs import transformer
 
 FOLDER = Path(__file__).parent

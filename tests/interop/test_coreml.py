@@ -10,7 +10,7 @@ import pytest
 from coremltools.converters.mil import Builder
 from coremltools.libmilstoragepython import _BlobStorageReader, _BlobStorageWriter
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.objects import pointer as pointers
@@ -96,7 +96,7 @@ def test_the_weights_of_a_package_go_through_git(repo: Repo, tmp_path: Path) -> 
     repo.git("checkout", "--", name)
     assert path.read_bytes() == data
     assert repo.status() == ""
-    model = api.open_model(repo.path, name, rev=commit)
+    model = git_nn.open(repo.path, commit, name)
     rng = np.random.default_rng(0)
     kernels = [rng.normal(size=(64, 64)).astype(np.float32).astype(np.float16) for _ in range(2)]
     large = [model[blob] for blob in model if model[blob].size == 64 * 64]

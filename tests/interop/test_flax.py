@@ -12,7 +12,7 @@ import pytest
 from flax import serialization
 from flax.traverse_util import flatten_dict
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.objects import pointer as pointers
@@ -105,7 +105,7 @@ def test_the_file_comes_back_and_its_tensors_are_those_of_flax(repo: Repo) -> No
     repo.git("checkout", "--", "state.msgpack")
     assert path.read_bytes() == data
     assert repo.status() == ""
-    model = api.open_model(repo.path, "state.msgpack", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "state.msgpack")
     assert {name: model[name].tobytes() for name in model} == {
         name: tensor.data for name, tensor in read_back(data).items()
     }

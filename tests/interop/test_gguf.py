@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.objects import pointer as pointers
@@ -118,7 +118,7 @@ def test_values_are_those_of_the_library_and_the_file_comes_back(repo: Repo) -> 
     repo.git("checkout", "--", "model.gguf")
     assert path.read_bytes() == data
     assert repo.status() == ""
-    model = api.open_model(repo.path, "model.gguf", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "model.gguf")
     tensors = {t.name: t for t in read(data).tensors}
     assert set(model) == set(tensors)
     for kind in QUANTISED:

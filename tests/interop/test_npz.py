@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from git_nn import api
+import git_nn
 from git_nn.objects import pointer as pointers
 from tests.support.git import Repo
 
@@ -46,7 +46,7 @@ def test_the_file_comes_back_and_every_array_is_numpys(
     repo.git("checkout", "--", "m.npz")
     assert path.read_bytes() == data
     assert repo.status() == ""
-    model = api.open_model(repo.path, "m.npz", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "m.npz")
     assert set(model) == set(arrays())
     for name, array in arrays().items():
         assert (model[name].dtype, model[name].shape) == (array.dtype, array.shape), name
@@ -60,7 +60,7 @@ def test_bfloat16_of_jax_is_bytes_as_it_is_for_numpy(repo: Repo) -> None:
     repo.commit()
     (entry,) = pointers.parse(repo.blob("HEAD:m.npy")).stored.values()
     assert (entry.name, entry.dtype, entry.shape) == ("array", "u8", (3, 4, 2))
-    model = api.open_model(repo.path, "m.npy", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "m.npy")
     assert model["array"].tobytes() == np.asarray(array).tobytes()
     back = np.load(io.BytesIO(repo.read("m.npy")))
     assert back.tobytes() == model["array"].tobytes()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.objects import pointer as pointers
@@ -206,7 +206,7 @@ def test_a_model_and_its_data_file_go_through_git(repo: Repo) -> None:
     repo.commit()
     formats = {name: pointers.parse(repo.blob(f"HEAD:{name}")).format for name in before}
     assert formats == {"m.onnx": "onnx", "m.onnx.data": "onnx-data"}
-    model = api.open_model(repo.path, "m.onnx.data", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "m.onnx.data")
     assert set(model) == {f"t.{kind}" for kind in KINDS}
     for kind in KINDS:
         assert model[f"t.{kind}"].tobytes() == array(kind).tobytes(), kind

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.histogram import of_model
-from git_nn.diff.html import page
-from git_nn.diff.report import Item
+from git_nn.differences.histogram import of_model
+from git_nn.differences.html import page
+from git_nn.differences.report import Item
 from tests.unit.diff.pairs import transformer
 
 pytestmark = pytest.mark.interop

@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.formats.pickle_ops import scan
@@ -106,7 +106,7 @@ def test_every_array_is_numpys_own(repo: Repo, label: str) -> None:
     names = {"model": value} if label == "pickle 2" else {"model": value, "again": value["fortran"]}
     repo.write("m.pkl", WRITERS[label](names))
     repo.commit()
-    tensors = api.open_model(repo.path, "m.pkl", rev="HEAD")
+    tensors = git_nn.open(repo.path, "HEAD", "m.pkl")
     for name, array in value.items():
         found = tensors[f"model.{name}"]
         assert (found.shape, found.dtype) == (array.shape, array.dtype), name

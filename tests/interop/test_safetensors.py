@@ -10,7 +10,7 @@ import torch
 from safetensors import deserialize, safe_open
 from safetensors.torch import load_file, save
 
-from git_nn import api
+import git_nn
 from git_nn.formats import safetensors, table
 from git_nn.formats.base import BytesSource, Plan
 from git_nn.objects import pointer as pointers
@@ -88,7 +88,7 @@ def test_every_tensor_of_the_pointer_is_the_librarys_own(repo: Repo, label: str)
     data, tensors = written(label)
     repo.write("model.safetensors", data)
     repo.commit()
-    model = api.open_model(repo.path, "model.safetensors", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "model.safetensors")
     assert set(model) == set(tensors)
     for name, tensor in tensors.items():
         array = model[name]
@@ -201,7 +201,7 @@ def test_quantised_weights_and_adapters_are_ordinary_tensors(repo: Repo) -> None
     tensors = quantised()
     repo.write("adapter_model.safetensors", save(tensors, {"format": "pt"}))
     repo.commit()
-    model = api.open_model(repo.path, "adapter_model.safetensors", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "adapter_model.safetensors")
     assert set(model) == set(tensors)
     for name, tensor in tensors.items():
         assert (model[name].shape, model[name].tobytes()) == (tuple(tensor.shape), raw(tensor))

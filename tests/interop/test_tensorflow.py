@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from git_nn import api
+import git_nn
 from git_nn.beside import Folder
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
@@ -123,7 +123,7 @@ def test_a_saved_model_comes_back_and_still_computes(repo: Repo) -> None:
     x = np.ones((2, 30), "f4")
     loaded = tf.saved_model.load(str(repo.path / "m"))
     assert np.array_equal(loaded(x).numpy(), model(x).numpy())
-    opened = api.open_model(repo.path, "m/variables/variables.data-00000-of-00001", rev="HEAD")
+    opened = git_nn.open(repo.path, "HEAD", "m/variables/variables.data-00000-of-00001")
     name = "kernel/.ATTRIBUTES/VARIABLE_VALUE"
     assert opened[name].tobytes() == model.kernel.numpy().tobytes()
 

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.formats.tflite_operators import OPERATORS
@@ -170,7 +170,7 @@ def test_the_file_goes_through_git(repo: Repo, label: str) -> None:
     repo.git("checkout", "--", "model.tflite")
     assert path.read_bytes() == data
     assert repo.status() == ""
-    model = api.open_model(repo.path, "model.tflite", rev="HEAD")
+    model = git_nn.open(repo.path, "HEAD", "model.tflite")
     assert {name: model[name].tobytes() for name in model} == {
         name: tensor.data for name, tensor in constants(data).items()
     }

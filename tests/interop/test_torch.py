@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from git_nn import api
+import git_nn
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.formats.pickle_ops import scan
@@ -177,7 +177,7 @@ def test_every_tensor_of_the_pointer_is_torchs_own(repo: Repo, write: Callable[[
     torch.save(write(), repo.path / "model.pt")
     data = repo.read("model.pt")
     repo.commit()
-    tensors = api.open_model(repo.path, "model.pt", rev="HEAD")
+    tensors = git_nn.open(repo.path, "HEAD", "model.pt")
     wanted = expected(data)
     assert {name for name in tensors if not name.startswith("storage:")} == set(wanted)
     for name, tensor in wanted.items():
@@ -202,7 +202,7 @@ def test_a_whole_module_has_the_names_of_its_state_dict(repo: Repo) -> None:
     layout = table.detect(BytesSource(data))
     found = {tensor.name for tensor in (*layout.payloads, *layout.views)}
     assert found == set(net.state_dict())
-    tensors = api.open_model(repo.path, "model.pt", rev="HEAD")
+    tensors = git_nn.open(repo.path, "HEAD", "model.pt")
     for name, tensor in net.state_dict().items():
         assert tensors[name].tobytes() == raw(tensor), name
 
@@ -444,7 +444,7 @@ def test_shards_are_files_of_their_own_and_their_index_is_gits(repo: Repo) -> No
     repo.commit()
     assert repo.blob("HEAD:pytorch_model.bin.index.json").startswith(b'{"weight_map"')
     for file, part in parts.items():
-        tensors = api.open_model(repo.path, file, rev="HEAD")
+        tensors = git_nn.open(repo.path, "HEAD", file)
         assert {n: tensors[n].tobytes() for n in tensors} == {n: raw(t) for n, t in part.items()}
 
 

@@ -14,10 +14,10 @@ from git_nn.clean import clean
 from git_nn.codec import best, table
 from git_nn.combine import merge
 from git_nn.compare import compare, compare_pointers
-from git_nn.diff.changes import Kind
-from git_nn.diff.numbers import Numbers
-from git_nn.diff.render import text
-from git_nn.diff.result import TensorDelta
+from git_nn.differences.changes import Kind
+from git_nn.differences.numbers import Numbers
+from git_nn.differences.render import text
+from git_nn.differences.result import TensorDelta
 from git_nn.errors import PointerError
 from git_nn.formats.base import BytesSource
 from git_nn.forms import decode_form

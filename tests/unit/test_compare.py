@@ -10,8 +10,8 @@ import numpy as np
 
 from git_nn.clean import clean
 from git_nn.compare import NOT_HERE, compare, compare_pointers
-from git_nn.diff.changes import Kind
-from git_nn.diff.render import text
+from git_nn.differences.changes import Kind
+from git_nn.differences.render import text
 from git_nn.formats.base import BytesSource
 from git_nn.model import open_source
 from git_nn.objects.oid import Oid

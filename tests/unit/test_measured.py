@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from git_nn.compare import Reading, compare
-from git_nn.diff.numbers import measure
-from git_nn.diff.result import Finding, Relation, Word
+from git_nn.differences.numbers import measure
+from git_nn.differences.result import Finding, Relation, Word
 from git_nn.measured import MOST, Measured, key_id
 from tests.unit.diff.versions import f32, version
 

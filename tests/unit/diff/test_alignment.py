@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.changes import Kind, normal
-from git_nn.diff.result import ModelDiff, Word
+from git_nn.differences.changes import Kind, normal
+from git_nn.differences.result import ModelDiff, Word
 from tests.unit.diff.versions import Version, version
 
 ROLES = {"attn.q": (16, 16), "mlp.up": (32, 16), "norm": (16,)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from git_nn.diff.changes import Change, Kind, classify
+from git_nn.differences.changes import Change, Kind, classify
 from git_nn.objects.pointer import Window
 from tests.unit.diff.versions import Version, f32, version
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from git_nn.diff.check_language import Check, Limit, Measure, Question, parse, parse_file
+from git_nn.differences.check_language import Check, Limit, Measure, Question, parse, parse_file
 from git_nn.errors import UsageError
 
 

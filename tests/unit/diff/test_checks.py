@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.check_language import parse
-from git_nn.diff.checks import (
+from git_nn.differences.check_language import parse
+from git_nn.differences.checks import (
     Outcome,
     Verdict,
     change_points,
@@ -18,8 +18,8 @@ from git_nn.diff.checks import (
     marked,
     verdict,
 )
-from git_nn.diff.distance import Span
-from git_nn.diff.result import Word
+from git_nn.differences.distance import Span
+from git_nn.differences.result import Word
 from tests.unit.diff.versions import Version, expected, f32, version
 
 A = np.arange(1, 13, dtype=np.float32).reshape(3, 4)

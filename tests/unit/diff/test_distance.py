@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_nn.compare import compare
-from git_nn.diff.distance import (
+from git_nn.differences.distance import (
     Description,
     Distance,
     Span,

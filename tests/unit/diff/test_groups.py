@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.arrange import FEW, Detail, Sort, View, chosen, rows
-from git_nn.diff.changes import Kind
-from git_nn.diff.groups import Row, cut, grouped
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.arrange import FEW, Detail, Sort, View, chosen, rows
+from git_nn.differences.changes import Kind
+from git_nn.differences.groups import Row, cut, grouped
+from git_nn.differences.result import ModelDiff
 from tests.unit.diff.versions import f32, version
 
 Tensors = dict[str, tuple[str, np.ndarray]]

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from git_nn.diff.heatmap import Canvas, Cell, Column, Map, Mark, document, of_rows, text
-from git_nn.diff.layers import layer_of
-from git_nn.diff.palette import colour_at, css, on_white, xterm
-from git_nn.diff.png import png
-from git_nn.diff.svg import svg
+from git_nn.differences.heatmap import Canvas, Cell, Column, Map, Mark, document, of_rows, text
+from git_nn.differences.layers import layer_of
+from git_nn.differences.palette import colour_at, css, on_white, xterm
+from git_nn.differences.png import png
+from git_nn.differences.svg import svg
 
 SAME, NEW = Cell(Mark.SAME), Cell(Mark.NEW)
 

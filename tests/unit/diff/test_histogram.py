@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff import histogram
-from git_nn.diff.histogram import BINS, Histogram, of_model
+from git_nn.differences import histogram
+from git_nn.differences.histogram import BINS, Histogram, of_model
 from tests.unit.diff.versions import f32, version
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.arrange import Detail, View
-from git_nn.diff.histogram import of_model
-from git_nn.diff.html import fragment, page
-from git_nn.diff.report import Item
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.arrange import Detail, View
+from git_nn.differences.histogram import of_model
+from git_nn.differences.html import fragment, page
+from git_nn.differences.report import Item
+from git_nn.differences.result import ModelDiff
 from tests.unit.diff.pairs import LAYERS, transformer
 from tests.unit.diff.test_markdown import NASTY
 from tests.unit.diff.versions import f32, version

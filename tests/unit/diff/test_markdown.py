@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff.markdown import LIMIT, code, document, sentence
-from git_nn.diff.report import Item
-from git_nn.diff.result import ModelDiff
+from git_nn.differences.markdown import LIMIT, code, document, sentence
+from git_nn.differences.report import Item
+from git_nn.differences.result import ModelDiff
 from tests.unit.diff.pairs import transformer
 from tests.unit.diff.versions import f32, version
 

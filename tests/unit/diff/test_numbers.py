@@ -11,7 +11,7 @@ import pytest
 
 from git_nn import arrays
 from git_nn.arrays import as_array
-from git_nn.diff.numbers import Numbers, measure, measure_common, measure_flat
+from git_nn.differences.numbers import Numbers, measure, measure_common, measure_flat
 from tests.unit.diff.versions import expected
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from git_nn.diff.plain_text import MOST, texts
+from git_nn.differences.plain_text import MOST, texts
 
 YAML = b"""\
 # how it was trained

@@ -9,8 +9,8 @@ import pytest
 
 from git_nn import arrays
 from git_nn.compare import Reading, compare
-from git_nn.diff.rank import effective_rank, low_rank
-from git_nn.diff.result import TensorDelta, Word
+from git_nn.differences.rank import effective_rank, low_rank
+from git_nn.differences.result import TensorDelta, Word
 from tests.unit.diff.versions import version
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from git_nn.compare import compare
-from git_nn.diff import as_json
-from git_nn.diff.arrange import ROWS, Detail, View
-from git_nn.diff.numbers_text import percent
-from git_nn.diff.render import stat, text, totals
-from git_nn.diff.result import Relation, Word
-from git_nn.diff.style import Style
+from git_nn.differences import as_json
+from git_nn.differences.arrange import ROWS, Detail, View
+from git_nn.differences.numbers_text import percent
+from git_nn.differences.render import stat, text, totals
+from git_nn.differences.result import Relation, Word
+from git_nn.differences.style import Style
 from git_nn.objects.pointer import Window
 from tests.unit.diff.versions import f32, version
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from git_nn.diff.changes import Kind, classify
-from git_nn.diff.stanzas import Moves, compare_texts, tensors
+from git_nn.differences.changes import Kind, classify
+from git_nn.differences.stanzas import Moves, compare_texts, tensors
 from git_nn.errors import ConflictMarkerError, PointerError
 from git_nn.objects.oid import oid_of
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, render, sorted_entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from git_nn.diff.structure import compare, compare_file, describe, keys, layers
+from git_nn.differences.structure import compare, compare_file, describe, keys, layers
 
 
 def layer(kind: str, name: str, **config: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 
-from git_nn.diff.structure import compare, describe, layers
+from git_nn.differences.structure import compare, describe, layers
 from git_nn.formats import gguf, safetensors, tflite, torch_zip
 from git_nn.formats.base import BytesSource
 from tests.support import gguf_file, tflite_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from git_nn.diff.structure import compare, describe, layers
+from git_nn.differences.structure import compare, describe, layers
 from git_nn.formats import onnx
 from git_nn.formats.base import BytesSource
 from tests.support.onnx_file import attribute, graph, model, node, tensor, value

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from git_nn.compare import compare
-from git_nn.diff import tree
-from git_nn.diff.arrange import Detail, View
-from git_nn.diff.changes import Kind
-from git_nn.diff.render import stat, text
-from git_nn.diff.result import ModelDiff, Relation, Word
-from git_nn.diff.spark import bar, sparkline
-from git_nn.diff.style import Style, columns, shorten
+from git_nn.differences import tree
+from git_nn.differences.arrange import Detail, View
+from git_nn.differences.changes import Kind
+from git_nn.differences.render import stat, text
+from git_nn.differences.result import ModelDiff, Relation, Word
+from git_nn.differences.spark import bar, sparkline
+from git_nn.differences.style import Style, columns, shorten
 from tests.unit.diff.pairs import transformer
 from tests.unit.diff.versions import f32, version
 

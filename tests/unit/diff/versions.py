@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from git_nn.arrays import as_array, to_bytes
-from git_nn.diff.numbers import Blocks, blocks_of
+from git_nn.differences.numbers import Blocks, blocks_of
 from git_nn.errors import MissingObjectError
 from git_nn.objects.oid import oid_of
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
