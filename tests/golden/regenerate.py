@@ -20,11 +20,20 @@ import h5py
 import ml_dtypes
 import numpy as np
 
+from git_nn.beside import Folder
 from git_nn.clean import clean
 from git_nn.formats.base import BytesSource
 from git_nn.objects.pointer import render
 from git_nn.store.memory import MemoryStore
-from tests.support import coreml_file, flax_file, gguf_file, onnx_file, pickle_file, tflite_file
+from tests.support import (
+    coreml_file,
+    flax_file,
+    gguf_file,
+    onnx_file,
+    pickle_file,
+    tensorflow_file,
+    tflite_file,
+)
 from tests.support.models import safetensors_file
 from tests.support.protobuf_file import field
 from tests.support.torch_file import S, dumps, ordered, save, save_legacy, tensor
@@ -179,6 +188,23 @@ def _coreml() -> bytes:
     return coreml_file.weights([(kind, array.tobytes()) for kind, array in values])
 
 
+def _shard() -> tuple[bytes, bytes]:
+    """A shard of a TensorFlow checkpoint, and the index that tells what is in it."""
+    (data,), index = tensorflow_file.checkpoint([{"layer/w": KERNEL, "half": HALF, "step": STEP}])
+    return data, index
+
+
+def _external() -> tuple[bytes, bytes]:
+    """The external data of an ONNX model, and the model."""
+    data = KERNEL.tobytes() + bytes(16) + ODD.tobytes()
+    places = {"offset": "64", "length": "16"}
+    tensors = [
+        onnx_file.external("layers.10.w", "f32", (3, 4), location="apart.onnx.data", length="48"),
+        onnx_file.external("layers.2.w", "f32", (4,), location="apart.onnx.data", **places),
+    ]
+    return data, onnx_file.model(onnx_file.graph(tensors))
+
+
 INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.safetensors": _safetensors,
     "tiny.h5": _hdf5,
@@ -194,6 +220,13 @@ INPUTS: Mapping[str, Callable[[], bytes]] = {
     "tiny.npz": _npz,
     "tiny.npy": _npy,
     "tiny.bin": lambda: NO_FORMAT,
+    "told.data-00000-of-00001": lambda: _shard()[0],
+    "apart.onnx.data": lambda: _external()[0],
+}
+# files that only describe one of the inputs
+DESCRIPTIONS: Mapping[str, Callable[[], bytes]] = {
+    "told.index": lambda: _shard()[1],
+    "apart.onnx": lambda: _external()[1],
 }
 
 
@@ -203,7 +236,8 @@ def regenerate(name: str) -> str:
     if not source.exists():
         source.write_bytes(INPUTS[name]())
     before = pointer.read_bytes().decode() if pointer.exists() else ""
-    after = render(clean(BytesSource(source.read_bytes()), MemoryStore()).pointer)
+    cleaned = clean(BytesSource(source.read_bytes()), MemoryStore(), beside=Folder(source))
+    after = render(cleaned.pointer)
     pointer.write_bytes(after)
     lines = unified_diff(
         before.splitlines(keepends=True), after.decode().splitlines(keepends=True), name, name
@@ -212,5 +246,8 @@ def regenerate(name: str) -> str:
 
 
 if __name__ == "__main__":
+    for each, make in DESCRIPTIONS.items():
+        if not (FOLDER / each).exists():
+            (FOLDER / each).write_bytes(make())
     for each in INPUTS:
         print(regenerate(each) or f"{each}: unchanged")

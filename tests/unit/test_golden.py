@@ -19,6 +19,7 @@ import pytest
 from blake3 import blake3
 
 from git_nn import smudge
+from git_nn.beside import Folder
 from git_nn.clean import clean
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
@@ -28,6 +29,7 @@ from tests.golden.regenerate import (
     BIG_ENDIAN,
     BLOCKS,
     CHUNKED,
+    DESCRIPTIONS,
     FOLDER,
     HALF,
     INPUTS,
@@ -221,6 +223,15 @@ def expected(name: str) -> bytes:  # noqa: C901, PLR0912 - one case for each fil
             })  # fmt: skip
         case "tiny.npy":
             return text(name, "npy", {"array": ("f32 3x4", [KERNEL.T.tobytes()])})
+        case "told.data-00000-of-00001":
+            return text(name, "tensorflow", {
+                "half": ("bf16 2x3", half), "layer/w": ("f32 3x4", kernel),
+                "step": ("i64 scalar", step),
+            })  # fmt: skip
+        case "apart.onnx.data":
+            return text(name, "onnx-data", {
+                "layers.2.w": ("f32 4", odd), "layers.10.w": ("f32 3x4", kernel),
+            })  # fmt: skip
     return text(name, "opaque", {})
 
 
@@ -232,7 +243,7 @@ def test_the_golden_pointer_follows_from_the_specification(name: str) -> None:
 @pytest.mark.parametrize("name", INPUTS)
 def test_clean_gives_the_golden_pointer_and_smudge_the_input(name: str) -> None:
     store = MemoryStore()
-    cleaned = clean(BytesSource(source(name)), store)
+    cleaned = clean(BytesSource(source(name)), store, beside=Folder(FOLDER / name))
     assert pointers.render(cleaned.pointer) == golden(name)
     assert cleaned.notes == ()
     pointer = pointers.parse(golden(name))
@@ -251,6 +262,8 @@ def test_the_inputs_are_those_that_their_builders_describe() -> None:
     """HDF5 is the library's, so its arrays count; the others are ours to the byte."""
     for name in INPUTS.keys() - {"tiny.h5", "tiny.keras"}:
         assert source(name) == INPUTS[name]()
+    for name, make in DESCRIPTIONS.items():
+        assert source(name) == make()
     assert datasets(source("tiny.h5")) == {
         name: (array.dtype.str, array.tobytes())
         for name, array in {
@@ -280,4 +293,4 @@ def datasets(data: bytes) -> dict[str, tuple[str, bytes]]:
 
 def test_every_format_has_a_golden_pointer() -> None:
     layouts = {golden(name).splitlines()[2].split()[1] for name in INPUTS}
-    assert layouts == {name.encode() for name in (*table.FORMATS, "opaque")}
+    assert layouts == {name.encode() for name in (*table.FORMATS, *table.DESCRIBED, "opaque")}
