@@ -112,9 +112,9 @@ def _deltas(
     if reading.cache is not None:
         reading.cache.remember(
             {
-                key_id(key): Finding(one.numbers, one.relations)
+                key_id(key): Finding(one.numbers, one.relations, one.summary)
                 for key, one in zip(keys, deltas, strict=True)
-                if key is not None and one.numbers is not None and key_id(key) not in known
+                if key is not None and not one.unread and key_id(key) not in known
             }
         )
     return deltas
@@ -130,9 +130,8 @@ def _recalled(keys: Sequence[Key | None], cache: Measured | None) -> dict[bytes,
 
 def _key(change: Change, old: Readable, new: Readable, reading: Reading) -> Key | None:
     """What the findings of a change depend on; None for forms, which need more than the bytes."""
-    assert change.old is not None
-    assert change.new is not None
-    sides = content(old.pointer, change.old), content(new.pointer, change.new)
+    entries = ((old.pointer, change.old), (new.pointer, change.new))
+    sides = [content(pointer, entry) for pointer, entry in entries if entry is not None]
     if any(side.form for side in sides):
         return None
     windows = ([*(side.window or ())] for side in sides)
@@ -158,12 +157,15 @@ def _measured(change: Change, old: Readable, new: Readable, reading: Reading) ->
 
 
 def _named(change: Change, found: Finding) -> TensorDelta:
-    same_bits = not found.numbers.changed and not _in_blocks(change)
+    numbers = found.numbers
+    same_bits = numbers is not None and not numbers.changed and not _in_blocks(change)
     kind = Kind.RECODED if change.kind is Kind.CHANGED and same_bits else change.kind
-    return TensorDelta(kind, change, found.numbers, relations=found.relations)
+    return TensorDelta(kind, change, numbers, "", found.relations, found.summary)
 
 
 def _finding(change: Change, old: Readable, new: Readable, reading: Reading) -> Finding | None:
+    if change.kind is Kind.ADDED:
+        return _alone(change, new)
     from git_nn.differences import relations
 
     numbers = _measure(change, old, new)
@@ -174,6 +176,15 @@ def _finding(change: Change, old: Readable, new: Readable, reading: Reading) -> 
     if reading.ranks:
         found += relations.ranks(change, old, new)
     return Finding(numbers, tuple(found))
+
+
+def _alone(change: Change, new: Readable) -> Finding | None:
+    """What an added tensor holds."""
+    from git_nn.differences.numbers import BLOCK
+    from git_nn.differences.summary import summarise
+
+    blocks = new.blocks(change.name)
+    return None if blocks is None else Finding(None, (), summarise(lambda: blocks(BLOCK)))
 
 
 def _measure(change: Change, old: Readable, new: Readable) -> Numbers | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from git_nn.differences.result import Finding
 
-VERSION = 1
+VERSION = 2
 FILE = "cache/numbers.sqlite"
 MOST = 1_000_000  # rows; some hundred MB. A cache that has grown beyond is begun anew
 
@@ -91,9 +91,12 @@ def _finding(record: list[Any]) -> Finding:
     from git_nn.differences.result import Finding, Relation, Word
     from git_nn.differences.summary import Summary
 
-    values, relations = record
+    values, relations, alone = record
+    related = tuple(Relation(Word(word), of, value) for word, of, value in relations)
+    summary = None if alone is None else Summary(*alone)
+    if values is None:
+        return Finding(None, related, summary)
     plain = [tuple(value) if isinstance(value, list) else value for value in values]
     named: dict[str, Any] = dict(zip([f.name for f in fields(Numbers)], plain, strict=True))
     sides = {"before": Summary(*named["before"]), "after": Summary(*named["after"])}
-    related = tuple(Relation(Word(word), of, value) for word, of, value in relations)
-    return Finding(Numbers(**{**named, **sides}), related)
+    return Finding(Numbers(**{**named, **sides}), related, summary)

@@ -76,6 +76,7 @@ def _tensor(delta: TensorDelta) -> dict[str, Any]:
         "numbers": _numbers(delta.numbers) if delta.numbers else None,
         "unread": delta.unread,
         "relations": [_relation(one) for one in delta.relations],
+        "summary": _alone(delta.summary) if delta.summary else None,
     }
 
 
@@ -129,6 +130,10 @@ def _numbers(numbers: Numbers) -> dict[str, Any]:
         "before": _summary(numbers.before),
         "after": _summary(numbers.after),
     }
+
+
+def _alone(one: Summary) -> dict[str, Any]:
+    return {"elements": one.elements, "nan": one.nan, "inf": one.inf, **_summary(one)}
 
 
 def _summary(one: Summary) -> dict[str, Any]:

@@ -73,7 +73,9 @@ class Change:
 
     @property
     def measurable(self) -> bool:
-        """Whether numbers need the tensor's bytes and can be had from them."""
+        """Whether there is something to say that needs the tensor's bytes."""
+        if self.kind is Kind.ADDED and self.new is not None:
+            return 0 not in self.new.shape
         if self.old is None or self.new is None or not self.bytes_differ:
             return False
         if self.kind is Kind.RESIZED:

@@ -113,6 +113,8 @@ def _special(delta: TensorDelta, new: Readable | None) -> tuple[int, int] | str:
     """(NaN, infinities) in the new version of a tensor, or why that is not known."""
     if delta.numbers is not None and delta.kind is not Kind.RESIZED:
         return delta.numbers.nan[1], delta.numbers.inf[1]
+    if delta.summary is not None:
+        return delta.summary.nan, delta.summary.inf
     if new is None:
         return _reason(delta)
     from git_nn.differences.numbers import BLOCK
@@ -120,7 +122,7 @@ def _special(delta: TensorDelta, new: Readable | None) -> tuple[int, int] | str:
 
     try:
         blocks = new.blocks(delta.name)
-        found = None if blocks is None else summarise(blocks(BLOCK))
+        found = None if blocks is None else summarise(lambda: blocks(BLOCK))
     except MissingObjectError:
         return f"values are not here; {_GET}"
     except DamagedObjectError as error:

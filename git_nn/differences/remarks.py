@@ -96,7 +96,7 @@ _PLAIN = frozenset({Kind.CHANGED, Kind.ADDED, Kind.REMOVED})  # the sign says it
 
 
 def _words(delta: TensorDelta) -> list[str]:
-    if delta.kind in _PLAIN and not delta.relations and not delta.unread:
+    if delta.kind in _PLAIN and not (delta.relations or delta.unread or delta.summary):
         return []
     related = [relation(one) for one in delta.relations]
     if any(one.word is Word.ROWS for one in delta.relations):
@@ -126,6 +126,8 @@ def relation(one: Relation) -> str:
 
 def _verb(delta: TensorDelta) -> str:
     old, new, numbers = delta.change.old, delta.change.new, delta.numbers
+    if delta.summary is not None and delta.summary.zero == delta.summary.elements:
+        return "all 0"
     if old is None or new is None:
         return ""
     match delta.kind:
@@ -168,11 +170,18 @@ def warnings(row: Row) -> list[tuple[str, str]]:
 
 
 def is_odd(delta: TensorDelta) -> bool:
-    """Whether values of a changed tensor are not finite."""
+    """Whether values of a changed or an added tensor are not finite."""
+    if delta.summary is not None:
+        return bool(delta.summary.nan or delta.summary.inf)
     return delta.numbers is not None and any((*delta.numbers.nan, *delta.numbers.inf))
 
 
 def _not_finite(odd: Sequence[TensorDelta]) -> str:
+    alone = [delta.summary for delta in odd if delta.summary]
+    if alone:
+        sums = sum(one.nan for one in alone), sum(one.inf for one in alone)
+        counts = [f"{word} {n}" for word, n in zip(("NaN", "Inf"), sums, strict=True) if n]
+        return f"{', '.join(counts)} of {sum(one.elements for one in alone)} values"
     found = [delta.numbers for delta in odd if delta.numbers]
     counts = [
         f"{word} {sum(before)} → {sum(after)}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from git_nn.differences.numbers import Blocks, Numbers
+    from git_nn.differences.summary import Summary
 
 
 class Readable(Protocol):
@@ -67,17 +68,19 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What comparing the values of one tensor in two versions gave."""
+    """What reading the values of one tensor gave: of two versions, or of the new one alone."""
 
-    numbers: Numbers
+    numbers: Numbers | None
     relations: tuple[Relation, ...] = ()
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TensorDelta:
     """One tensor that is not the same, and how far it moved where that could be measured.
 
-    ``unread`` says why there are no numbers although the tensor's bytes differ.
+    ``summary`` describes an added tensor. ``unread`` says why there is neither although there
+    are bytes to read.
     """
 
     kind: Kind
@@ -85,6 +88,7 @@ class TensorDelta:
     numbers: Numbers | None = None
     unread: str = ""
     relations: tuple[Relation, ...] = ()
+    summary: Summary | None = None
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ large against the spread. Complex elements count by their magnitude.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -92,11 +92,14 @@ class Totals:
         return Summary(self.elements, self.nan, self.inf, self.zero, mean, std, self.low, self.high)
 
 
-def summarise(blocks: Iterable[Array], exponent: int = 0) -> Summary:
-    """The summary of a tensor that comes in blocks."""
+def summarise(blocks: Callable[[], Iterable[Array]]) -> Summary:
+    """The summary of a tensor that comes in blocks, of doubles twice."""
     totals = Totals()
+    exponent = 0
     with np.errstate(all="ignore"):
-        for block in blocks:
+        for number, block in enumerate(blocks()):
+            if not number and is_double(block):
+                exponent = exponent_of(blocks())
             totals.add(as_float64(block), exponent)
         return totals.summary(exponent)
 

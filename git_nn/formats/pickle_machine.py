@@ -20,8 +20,8 @@ from typing import Any
 from git_nn.errors import LayoutError
 from git_nn.formats.base import Source
 
-OPCODES = 5_000_000
-NODES = 2_000_000
+OPCODES = 3_000_000
+NODES = 1_000_000
 KEPT = 64 * 1024 * 1024
 LONG = 4096
 

@@ -80,12 +80,16 @@ def _walk(root: Any, read: Read[T]) -> Iterator[tuple[str | None, T]]:
             tensor, node, args = read(node)
             if tensor is not None:
                 yield _path([*keys, key]), tensor
-        if not node or not isinstance(node, _CONTAINERS):  # the empty ones are many
+        if not isinstance(node, _CONTAINERS) or _is_empty(node):  # the empty ones are many
             continue
         if id(node) not in seen and len(stack) < DEPTH:
             seen.add(id(node))
             keys.append(key)
             stack.append(_children(node, args))
+
+
+def _is_empty(node: Any) -> bool:
+    return not (node.items if isinstance(node, Dict) else node)
 
 
 def _path(keys: list[str | None]) -> str | None:

@@ -265,7 +265,7 @@ def _read_norm(model: Model, name: str) -> float:
     if blocks is None:
         return 0.0
     try:
-        return _energy(summarise(blocks(_BLOCK)))
+        return _energy(summarise(lambda: blocks(_BLOCK)))
     except GitNNError:
         return 0.0
 

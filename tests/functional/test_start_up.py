@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from tests.support.models import normal, safetensors_file
 
 NAME = "model.safetensors"
 HEAVY = {"h5py", "pygit2", "git", "rich", "click", "ml_dtypes", "torch"}
-BUDGET = 0.25  # seconds
+BUDGET = 12  # times what Python itself takes to start; 7 to 8.5 were measured, h5py alone is 5
 
 
 def model(seed: int) -> bytes:
@@ -105,13 +108,26 @@ def test_the_filter_imports_nothing_that_safetensors_does_not_need(
 
 
 def test_the_filter_adds_less_than_its_budget_to_git_add(repo: Repo) -> None:
+    """Of processor time, which the tests beside this one do not add to."""
+
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     def seconds(seed: int, name: str) -> float:
         repo.write(name, model(seed))
-        start = time.perf_counter()
+        start = spent()
         repo.git("add", name)
-        return time.perf_counter() - start
+        return spent() - start
+
+    def bare() -> float:
+        start = spent()
+        subprocess.run([sys.executable, "-I", "-c", "import argparse"], check=True)
+        return spent() - start
 
     seconds(0, NAME)  # the store's folders are made, the program is in the page cache
-    plain = min(seconds(seed, "plain.dat") for seed in range(1, 6))
-    ours = min(seconds(seed, NAME) for seed in range(1, 6))
-    assert ours - plain < BUDGET, f"{ours:.3f} s with the filter, {plain:.3f} s without"
+    ours, plain, python = zip(
+        *((seconds(n, NAME), seconds(n, "plain.dat"), bare()) for n in range(1, 8)), strict=True
+    )
+    added, unit = min(ours) - min(plain), min(python)
+    assert added < BUDGET * unit, f"{added:.3f} s added; Python alone takes {unit:.3f} s"

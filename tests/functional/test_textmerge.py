@@ -128,6 +128,8 @@ def test_a_host_conflicts_on_the_same_tensor_and_resolve_settles_it_here(tmp_pat
     # Somebody merges before git-nn is set up: markers in the file, three versions in the index.
     for section in ("merge.nn", "filter.nn"):
         repo.git("config", "--remove-section", section)
+    (repo.path / MODEL).unlink()
+    repo.git("checkout", "-q", "--", MODEL)  # the pointer itself
     repo.git("merge", "-q", "side", code=1)
     assert b"<<<<<<<" in repo.read(MODEL)
     repo.nn("install", "--local")

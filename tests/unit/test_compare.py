@@ -41,11 +41,11 @@ def test_without_numbers_nothing_is_read() -> None:
     ]
 
 
-def test_renames_additions_and_removals_read_nothing() -> None:
+def test_renames_and_removals_read_nothing() -> None:
     old = version({"a": f32(1, 2), "gone": f32(3), "r": ("f32", np.ones((2, 2), np.float32))})
     new = version({"b": f32(1, 2), "come": f32(4), "r": ("f32", np.ones(4, np.float32))})
     diff = compare(old, new)
-    assert (old.read, new.read) == ([], [])
+    assert (old.read, new.read) == ([], ["come"])
     assert {str(delta.kind) for delta in diff.tensors} == {
         "renamed", "added", "removed", "reshaped",
     }  # fmt: skip
@@ -168,3 +168,28 @@ def test_opaque_versions_tell_their_sizes() -> None:
         "the new version is of no known format, 5 bytes",
     )
     assert compare_pointers(old, new, MemoryStore()).notes[0].endswith("values are not here")
+
+
+def test_an_added_tensor_is_looked_at_once_and_what_is_wrong_with_it_is_told() -> None:
+    odd = np.array([1, np.nan, np.inf, -np.inf, 3], np.float32)
+    big = np.array([1e308, -1e308])
+    store = MemoryStore()
+    kept = normal(1, 4)
+    old, new = (
+        clean(BytesSource(safetensors_file(tensors)), store).pointer
+        for tensors in (
+            {"kept": kept},
+            {"kept": kept, "odd": odd, "zero": np.zeros(4, np.float32), "big": big, "no": kept[:0]},
+        )
+    )
+    diff = compare_pointers(old, new, store)
+    found = {delta.name: delta.summary for delta in diff.tensors}
+    assert found["no"] is None
+    assert found["odd"] is not None
+    assert (found["odd"].elements, found["odd"].nan, found["odd"].inf) == (5, 1, 2)
+    assert (found["odd"].mean, found["odd"].low, found["odd"].high) == (2.0, 1.0, 3.0)
+    assert found["big"] is not None
+    assert found["big"].std == 1e308
+    shown = text(diff, "m")
+    assert "odd: NaN 1, Inf 2 of 5 values" in shown
+    assert "all 0" in next(line for line in shown.splitlines() if "zero" in line)

@@ -202,6 +202,7 @@ def test_json_has_the_documented_schema() -> None:
         "unread": "",
         "relations": [],
         "change_point": None,
+        "summary": None,
     }  # fmt: skip
 
 
