@@ -64,6 +64,22 @@ def rules_for(repo: Repository, path: bytes, override: str | None) -> Rules:
 
 def merge(sides: Sides, chosen: Rules, store: Store, scratch: Path) -> Merged:
     """Merge ``sides``; ``scratch`` is a folder with room for whole files."""
+    planned = plan(sides, chosen, store)
+    if isinstance(planned, Merged):
+        return planned
+    made = carry_out(planned, sides, store)
+    try:
+        pointer, notes = assemble(sides, made.wanted, store, scratch)
+    except MergeError as error:
+        return Merged(sides.ours, made.decisions, whole=error.message)
+    return Merged(pointer, made.decisions, notes=(*made.notes, *notes))
+
+
+def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, ...]:
+    """What is to be done with each tensor; the merge itself where one side is taken whole.
+
+    Nothing is written, and no tensor is read but those in a form of their container.
+    """
     ours, theirs, base = sides.ours, sides.theirs, sides.base
     if theirs in (ours, base):
         return Merged(ours)
@@ -71,13 +87,7 @@ def merge(sides: Sides, chosen: Rules, store: Store, scratch: Path) -> Merged:
         return Merged(theirs)
     if why := _incomparable(sides):
         return _whole(sides, chosen.default, why)
-    decisions = decide(base, ours, theirs, chosen.choose, Decoder(store))
-    made = carry_out(decisions, sides, store)
-    try:
-        pointer, notes = assemble(sides, made.wanted, store, scratch)
-    except MergeError as error:
-        return Merged(ours, made.decisions, whole=error.message)
-    return Merged(pointer, made.decisions, notes=(*made.notes, *notes))
+    return decide(base, ours, theirs, chosen.choose, Decoder(store))
 
 
 def merge_in(repo: Repository, store: LocalStore, sides: Sides, chosen: Rules) -> Merged:
