@@ -13,6 +13,7 @@ callers need not parse text. Anything that is not a GitNNError is our own bug.
     │   ├── PointerVersionError
     │   └── ConflictMarkerError
     ├── MergeError            7   a merge cannot give a file that its library would load
+    ├── RemoteError           8   a remote cannot be reached, refuses, or gives wrong bytes
     └── GitError            128   git itself failed
 
 A bug in git-nn exits with 70 (EX_SOFTWARE). LayoutError never leaves formats/: a
@@ -90,6 +91,23 @@ class MergeError(GitNNError):
     """A merge cannot give a file that the format's own library would load."""
 
     exit_code = 7
+
+
+class RemoteError(GitNNError):
+    """A remote cannot be reached, refuses, or does not give what it should.
+
+    ``transient`` is true where the same request may succeed in a moment; ``retry_after`` are the
+    seconds that the remote asked to wait before.
+    """
+
+    exit_code = 8
+
+    def __init__(
+        self, message: str, *, hint: str = "", transient: bool = False, retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.transient = transient
+        self.retry_after = retry_after
 
 
 class GitError(GitNNError):

@@ -16,11 +16,12 @@ ROWS = {
     0: {"errors", "objects"},
     1: {"formats", "codec", "gitio", "arrays", "forms"},
     2: {"store", "differences", "merge"},
+    3: {"remote"},
     4: {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
         "resolve", "stage", "du", "bases", "earlier", "remembered", "repack", "beside", "measured",
-        "tensors", "bridges", "history",
+        "tensors", "bridges", "history", "transfer",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli", "__init__"},

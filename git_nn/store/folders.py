@@ -63,17 +63,18 @@ class Folders:
 def list_packs(folder: Path, *, suffix: str = PACK) -> list[tuple[str, Path]]:
     """(name, path) of every pack, or index, in the folders of ``folder``; no links."""
     found = []
-    for inner, kind in _listing(folder):
+    for inner, kind in listing(folder):
         if kind != "dir":
             continue
-        for file, what in _listing(folder / inner):
+        for file, what in listing(folder / inner):
             name = file.removesuffix(suffix)
             if what == "file" and name != file and _NAME.match(name):
                 found.append((name, folder / inner / file))
     return found
 
 
-def _listing(path: Path) -> list[tuple[str, str]]:
+def listing(path: Path) -> list[tuple[str, str]]:
+    """As ``system.listing``; nothing where there is no such folder."""
     try:
         return system.listing(path)
     except (FileNotFoundError, NotADirectoryError):
