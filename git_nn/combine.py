@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from git_nn import recipes
 from git_nn.adopt import adopt
 from git_nn.assemble import Decoder, Sides, Wanted, assemble, seat
 from git_nn.errors import MergeError, MissingObjectError
@@ -58,8 +59,9 @@ class Merged:
 def rules_for(repo: Repository, path: bytes, override: str | None) -> Rules:
     """What the person chose for ``path``; ``override`` is the value of GIT_NN_MERGE."""
     attribute = lookup(repo, [path], [ATTRIBUTE])[path].get(ATTRIBUTE)
-    where = escape(path.decode("utf-8", "surrogateescape"))
-    return rules(attribute, load(repo).section("nn.merge"), override, where)
+    name = path.decode("utf-8", "surrogateescape")
+    recipe = () if override else recipes.load(repo).for_path(name)
+    return rules(attribute, load(repo).section("nn.merge"), override, escape(name), recipe)
 
 
 def merge(sides: Sides, chosen: Rules, store: Store, scratch: Path) -> Merged:
@@ -197,7 +199,7 @@ def _combine(
 
     def merged() -> Iterator[bytes]:
         nonlocal strange
-        tensor = Versions(ours.dtype, ours.shape, o[0] if o else None, a, b)
+        tensor = Versions(ours.dtype, ours.shape, o[0] if o else None, (a, b))
         for data, count in merge_tensor(decision.choice, tensor):
             strange += count
             yield data

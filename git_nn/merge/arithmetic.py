@@ -43,13 +43,15 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The tensor on each side, of one dtype and shape; ``base`` is None if it is not read."""
+    """The tensor on every side, of one dtype and shape; ``base`` is None if it is not read.
+
+    ``sides`` are two or more, ours first.
+    """
 
     dtype: str
     shape: Shape
     base: Version | None
-    ours: Version
-    theirs: Version
+    sides: tuple[Version, ...]
 
 
 def merge_tensor(
@@ -61,6 +63,7 @@ def merge_tensor(
     """
     strategy, parameters = table.by_name(choice.strategy), dict(choice.parameters)
     assert strategy.merge is not None
+    assert len(versions.sides) == 2 or not strategy.two_sided
     dtype = _PARTS.get(versions.dtype, versions.dtype)
     paired = dtype != versions.dtype
     shape = (*versions.shape[:-1], 2 * (versions.shape or (1,))[-1]) if paired else versions.shape
@@ -70,7 +73,7 @@ def merge_tensor(
     def read() -> Iterator[tuple[Raw, Block]]:
         return _read(versions, dtype, shape, size)
 
-    tensor = Tensor(shape, lambda: (block for _, block in read()))
+    tensor = Tensor(shape, lambda: (block for _, block in read()), len(versions.sides))
     with np.errstate(all="ignore"):
         measured = strategy.measure(tensor, parameters) if strategy.measure else None
     for sides, block in read():
@@ -81,21 +84,28 @@ def merge_tensor(
 
 def _read(versions: Versions, dtype: str, shape: Shape, size: int) -> Iterator[tuple[Raw, Block]]:
     """The versions side by side, as they are and as doubles."""
-    read = [versions.ours, versions.theirs, *([versions.base] if versions.base else [])]
+    base, count = versions.base, len(versions.sides)
+    read = [*versions.sides, *([base] if base else [])]
     keys, start = _keys(versions), 0
     for pieces in zip(*(blocks(version.read(), size) for version in read), strict=True):
         raw = tuple(_flat(piece, dtype) for piece in pieces)
-        ours, theirs, *base = map(as_float64, raw)
-        yield raw, Block(shape, keys, start, base[0] if base else None, ours, theirs)
-        start += len(ours)
+        wide = tuple(map(as_float64, raw))
+        yield raw, Block(shape, keys, start, wide[-1] if base else None, wide[:count])
+        start += len(wide[0])
 
 
-def _keys(versions: Versions) -> tuple[int, int]:
-    """Keys for the draws of both sides; where the sides are swapped, so are the keys."""
+def _keys(versions: Versions) -> tuple[int, ...]:
+    """A key for each side's draws; where the sides are in another order, so are the keys.
+
+    It is of the ids of the base, of the side, and of the other sides in ascending order.
+    """
     base = versions.base.oid if versions.base else b""
-    ours, theirs = versions.ours.oid, versions.theirs.oid
-    mine, other = oid_of(base, ours, theirs), oid_of(base, theirs, ours)
-    return int.from_bytes(mine[:16], "little"), int.from_bytes(other[:16], "little")
+    oids = [side.oid for side in versions.sides]
+    keys = []
+    for i, own in enumerate(oids):
+        others = sorted(oids[:i] + oids[i + 1 :])
+        keys.append(int.from_bytes(oid_of(base, own, *others)[:16], "little"))
+    return tuple(keys)
 
 
 def _flat(data: bytes, dtype: str) -> Array:

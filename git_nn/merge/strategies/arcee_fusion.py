@@ -24,6 +24,7 @@ FORMULA = "theirs where |theirs - ours| * KL(row) >= median + 1.5 * interquartil
 PAPER = "https://github.com/arcee-ai/mergekit"
 PARAMETERS: dict[str, float] = {}
 NEEDS_BASE = False
+TWO_SIDED = True
 
 
 _EPSILON = 1e-8  # is added to every probability

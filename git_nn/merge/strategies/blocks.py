@@ -6,8 +6,9 @@ a result. Complex numbers count as pairs: a complex m x n is a real m x 2n.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -20,10 +21,14 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor that is being merged. ``read()`` gives its blocks from the start, each time."""
+    """A tensor that is being merged. ``read()`` gives its blocks from the start, each time.
+
+    ``sides`` is how many versions are merged, the base not counted.
+    """
 
     shape: Shape
     read: Callable[[], Iterator[Block]]
+    sides: int = 2
 
     @property
     def size(self) -> int:
@@ -32,24 +37,39 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Elements ``start`` and following of the three versions, flat; base is None if not read.
+    """Elements ``start`` and following of every version, flat; base is None if not read.
 
-    ``shape`` is that of the tensor. ``keys`` are 128 bits each, for the draws of our and of
-    their change: they follow from the content ids of the versions that are read.
+    ``shape`` is that of the tensor; ``sides`` are two or more, ours first. ``keys`` are 128
+    bits for each side, for the draws of its change: they follow from the content ids of the
+    versions that are read.
     """
 
     shape: Shape
-    keys: tuple[int, int]
+    keys: tuple[int, ...]
     start: int
     base: Doubles | None
-    ours: Doubles
-    theirs: Doubles
+    sides: tuple[Doubles, ...]
+
+    @property
+    def ours(self) -> Doubles:
+        return self.sides[0]
+
+    @property
+    def theirs(self) -> Doubles:
+        """The other side of a merge of two."""
+        _, theirs = self.sides
+        return theirs
 
 
-def changes(block: Block) -> tuple[Doubles, Doubles]:
-    """What ours and theirs changed: (ours - base, theirs - base)."""
+def changes(block: Block) -> tuple[Doubles, ...]:
+    """What each side changed: (ours - base, theirs - base, ...)."""
     base = base_of(block)
-    return block.ours - base, block.theirs - base
+    return tuple(side - base for side in block.sides)
+
+
+def added(values: Sequence[Doubles]) -> Doubles:
+    """The sum of one or more arrays, from the first to the last."""
+    return reduce(np.add, values)
 
 
 def base_of(block: Block) -> Doubles:

@@ -1,4 +1,4 @@
-"""dare-ties: both changes thinned out at random and scaled up, then elected as by ties."""
+"""dare-ties: every change thinned out at random and scaled up, then elected as by ties."""
 
 from __future__ import annotations
 
@@ -17,5 +17,4 @@ NEEDS_BASE = True
 
 
 def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
-    ours, theirs = thinned(block, parameters["density"])
-    return base_of(block) + parameters["lambda"] * elected(ours, theirs)
+    return base_of(block) + parameters["lambda"] * elected(thinned(block, parameters["density"]))

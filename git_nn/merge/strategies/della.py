@@ -32,11 +32,11 @@ def unit(shape: Shape) -> int:
 
 def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
     width = unit(block.shape)
-    ours, theirs = (
+    thinned = [
         thin(change, _chance(change.reshape(-1, width), parameters), key, block.start)
         for change, key in zip(changes(block), block.keys, strict=True)
-    )
-    return base_of(block) + parameters["lambda"] * elected(ours, theirs)
+    ]
+    return base_of(block) + parameters["lambda"] * elected(thinned)
 
 
 def _chance(change: Doubles, parameters: Mapping[str, float]) -> Doubles:

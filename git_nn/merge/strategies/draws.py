@@ -30,8 +30,7 @@ def thin(change: Doubles, chance: float | Doubles, key: int, start: int) -> Doub
     return np.where(stays | ~np.isfinite(change), scaled, 0.0)
 
 
-def thinned(block: Block, density: float) -> tuple[Doubles, Doubles]:
-    """Both changes, each thinned with a key of its own."""
-    mine, other = block.keys
-    ours, theirs = changes(block)
-    return thin(ours, density, mine, block.start), thin(theirs, density, other, block.start)
+def thinned(block: Block, density: float) -> list[Doubles]:
+    """Every change, each thinned with a key of its own."""
+    pairs = zip(changes(block), block.keys, strict=True)
+    return [thin(change, density, key, block.start) for change, key in pairs]

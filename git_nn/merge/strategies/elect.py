@@ -1,26 +1,28 @@
-"""elect: the sign election of TIES for two changes, and the mean of those that agree."""
+"""elect: the sign election of TIES, and the mean of the changes that agree."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from git_nn.merge.strategies.blocks import Doubles
+from git_nn.merge.strategies.blocks import Doubles, added
 
 
-def agreeing(ours: Doubles, theirs: Doubles) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which of the two changes has the sign of their sum (of a sum of zero: plus).
+def agreeing(changes: Sequence[Doubles]) -> list[NDArray[np.bool_]]:
+    """Which of the changes have the sign of their sum (of a sum of zero: plus).
 
-    A change of zero agrees with none. Where the sum is NaN both do, so that it is not hidden.
+    A change of zero agrees with none. Where the sum is NaN all do, so that it is not hidden.
     """
-    total = ours + theirs
+    total = added(changes)
     strange, positive = np.isnan(total), total >= 0
-    mine, other = (np.where(positive, side > 0, side < 0) | strange for side in (ours, theirs))
-    return mine, other
+    return [np.where(positive, change > 0, change < 0) | strange for change in changes]
 
 
-def elected(ours: Doubles, theirs: Doubles) -> Doubles:
+def elected(changes: Sequence[Doubles]) -> Doubles:
     """The mean of the changes that agree with the elected sign; zero where none does."""
-    mine, other = agreeing(ours, theirs)
-    total = np.where(mine, ours, 0.0) + np.where(other, theirs, 0.0)
-    return total / np.where(mine & other, 2.0, 1.0)
+    masks = agreeing(changes)
+    pairs = zip(masks, changes, strict=True)
+    total = added([np.where(mask, change, 0.0) for mask, change in pairs])
+    return total / np.maximum(added([mask.astype(np.float64) for mask in masks]), 1.0)

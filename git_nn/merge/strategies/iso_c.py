@@ -1,21 +1,21 @@
-"""iso-c: both changes added, and every direction of a matrix made equally strong.
+"""iso-c: all changes added, and every direction of a matrix made equally strong.
 
 Directions whose singular value is zero to rounding stay zero: they have no direction.
 The last bits come from LAPACK and may differ between machines. What is no matrix gets the
-mean of both changes.
+mean of the changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from git_nn.merge.strategies.blocks import Block, Doubles, base_of
+from git_nn.merge.strategies.blocks import Block, Doubles, added, base_of
 from git_nn.merge.strategies.matrices import of_matrix, whole
 
 NAME = "iso-c"
-FORMULA = "base + lambda * mean(S) * U V', with U S V' = dO + dT"
+FORMULA = "base + lambda * mean(S) * U V', with U S V' = dO + dT + ..."
 PAPER = "https://arxiv.org/abs/2502.04959"
 PARAMETERS = {"lambda": 1.0}
 NEEDS_BASE = True
@@ -28,8 +28,9 @@ def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
     return base_of(block) + parameters["lambda"] * of_matrix(block, _isotropic)
 
 
-def _isotropic(ours: Doubles, theirs: Doubles) -> Doubles:
-    u, s, v = np.linalg.svd(ours + theirs, full_matrices=False)
-    there = s > s[0] * max(ours.shape) * np.finfo(np.float64).eps
+def _isotropic(changes: Sequence[Doubles]) -> Doubles:
+    total = added(changes)
+    u, s, v = np.linalg.svd(total, full_matrices=False)
+    there = s > s[0] * max(total.shape) * np.finfo(np.float64).eps
     merged: Doubles = s.mean() * (u[:, there] @ v[there])
     return merged

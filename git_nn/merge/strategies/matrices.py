@@ -5,12 +5,12 @@ They hold the whole tensor in memory, a few times over, as doubles.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
 
-from git_nn.merge.strategies.blocks import Block, Doubles, changes, finite
+from git_nn.merge.strategies.blocks import Block, Doubles, added, changes, finite
 from git_nn.objects.tensor import Shape
 
 
@@ -19,15 +19,15 @@ def whole(shape: Shape) -> int:
     return prod(shape)
 
 
-def of_matrix(block: Block, combined: Callable[[Doubles, Doubles], Doubles]) -> Doubles:
-    """``combined`` of the two changes as matrices; their mean where the tensor is none.
+def of_matrix(block: Block, combined: Callable[[Sequence[Doubles]], Doubles]) -> Doubles:
+    """``combined`` of the changes as matrices; their mean where the tensor is none.
 
     A matrix has two axes, each longer than one. A change that is NaN or infinite counts as
     none, and the result is NaN at its place.
     """
-    ours, theirs = changes(block)
-    shape = block.shape
+    parts, shape = changes(block), block.shape
     if len(shape) != 2 or min(shape) < 2:
-        return (ours + theirs) / 2.0
-    usable = combined(finite(ours).reshape(shape), finite(theirs).reshape(shape)).reshape(-1)
-    return np.where(np.isfinite(ours) & np.isfinite(theirs), usable, np.nan)
+        return added(parts) / float(len(parts))
+    usable = combined([finite(part).reshape(shape) for part in parts]).reshape(-1)
+    strange = np.any([~np.isfinite(part) for part in parts], axis=0)
+    return np.where(strange, np.nan, usable)

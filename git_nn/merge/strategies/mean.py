@@ -1,13 +1,17 @@
-"""mean: the weighted average of both sides, as in model soups."""
+"""mean: the weighted average, as in model soups.
+
+Of many sides ours has the weight 1 - weight and each of the others the weight, all divided
+by their sum; so at 0.5 all count the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from git_nn.merge.strategies.blocks import Block, Doubles
+from git_nn.merge.strategies.blocks import Block, Doubles, added
 
 NAME = "mean"
-FORMULA = "(1 - weight) * ours + weight * theirs"
+FORMULA = "((1 - weight) * ours + weight * theirs + ...) / sum of the weights"
 PAPER = "https://arxiv.org/abs/2203.05482"
 PARAMETERS = {"weight": 0.5}
 LIMITS = {"weight": (0.0, 1.0)}
@@ -15,5 +19,7 @@ NEEDS_BASE = False
 
 
 def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
-    weight = parameters["weight"]
-    return (1.0 - weight) * block.ours + weight * block.theirs
+    weight, others = parameters["weight"], len(block.sides) - 1
+    total = 1.0 - weight + others * weight  # of two sides exactly 1, after rounding
+    weights = [(1.0 - weight) / total, *[weight / total] * others]
+    return added([part * side for part, side in zip(weights, block.sides, strict=True)])

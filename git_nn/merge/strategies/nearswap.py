@@ -15,6 +15,7 @@ PAPER = "https://huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001"
 PARAMETERS = {"t": 1e-4}
 LIMITS = {"t": (0.0, inf)}
 NEEDS_BASE = False
+TWO_SIDED = True
 
 
 def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from git_nn.merge.strategies.angles import weights
 from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, base_of, changes
-from git_nn.merge.strategies.sums import cosine, gram
+from git_nn.merge.strategies.sums import angle, gram
 
 NAME = "nuslerp"
 FORMULA = "base + (sin((1 - t) * a) * dO + sin(t * a) * dT) / sin(a), a the angle of the changes"
@@ -17,6 +17,7 @@ PAPER = "https://github.com/arcee-ai/mergekit"
 PARAMETERS = {"t": 0.5}
 LIMITS = {"t": (0.0, 1.0)}
 NEEDS_BASE = True
+TWO_SIDED = True
 
 
 _COLINEAR = 1e-8
@@ -24,7 +25,7 @@ _COLINEAR = 1e-8
 
 def measure(tensor: Tensor, parameters: Mapping[str, float]) -> tuple[float, float]:
     """The weights of our and of their change."""
-    return weights(cosine(*gram(tensor, changes)), parameters["t"], _COLINEAR)
+    return weights(angle(gram(tensor, changes)), parameters["t"], _COLINEAR)
 
 
 def merge(block: Block, _: Mapping[str, float], measured: tuple[float, float]) -> Doubles:

@@ -14,6 +14,7 @@ FORMULA = "scale * ours"
 PAPER = ""
 PARAMETERS = {"scale": 1.0}
 NEEDS_BASE = False
+TWO_SIDED = True
 READS_BOTH = False
 
 

@@ -49,10 +49,9 @@ def share(density: float, size: int) -> int:
 
 
 def magnitudes(tensor: Tensor) -> Iterator[Columns]:
-    """The sizes of our and of their change, as columns."""
+    """The sizes of each change, as columns."""
     for block in tensor.read():
-        ours, theirs = changes(block)
-        yield block.start, (np.abs(finite(ours)), np.abs(finite(theirs)))
+        yield block.start, [np.abs(finite(change)) for change in changes(block)]
 
 
 @dataclass(frozen=True, slots=True)

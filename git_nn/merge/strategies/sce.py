@@ -7,15 +7,15 @@ its change. erase: a change that has not the sign of their sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, base_of, changes, finite
+from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, added, base_of, changes, finite
 from git_nn.merge.strategies.elect import agreeing
 from git_nn.merge.strategies.ranks import EVERYTHING, Columns, Cut, among, cuts, share
-from git_nn.merge.strategies.sums import gram, totals
+from git_nn.merge.strategies.sums import energies, totals
 
 NAME = "sce"
 FORMULA = "base + mean, weighted by energy, of the selected changes with the sign of their sum"
@@ -27,44 +27,49 @@ NEEDS_BASE = True
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """Which elements count, and the weights of the two sides."""
+    """Which elements count, and the weight of each side."""
 
     cut: Cut
-    ours: float
-    theirs: float
+    weights: tuple[float, ...]
 
 
 def measure(tensor: Tensor, parameters: Mapping[str, float]) -> Selected:
     cut = EVERYTHING if parameters["select"] >= 1 else _cut(tensor, parameters["select"])
-    mine, _, other = gram(tensor, lambda block: _selected(block, cut))
-    if not mine + other > 0:  # no change at all, or sums that are no finite numbers
-        return Selected(cut, 0.5, 0.5)
-    return Selected(cut, mine / (mine + other), other / (mine + other))
+    strong = energies(tensor, lambda block: _selected(block, cut))
+    total = sum(strong)
+    if not total > 0:  # no change at all, or sums that are no finite numbers
+        return Selected(cut, (1.0 / tensor.sides,) * tensor.sides)
+    return Selected(cut, tuple(energy / total for energy in strong))
 
 
 def _cut(tensor: Tensor, density: float) -> Cut:
     def read() -> Iterator[Columns]:
         for block in tensor.read():
-            yield block.start, (_spread(*changes(block)),)
+            yield block.start, (finite(_spread(changes(block))),)
 
     (differ,) = totals(([(spread > 0).astype(np.float64)] for _, (spread,) in read()), 1)
     return cuts(read, tensor.size, [(0, share(density, int(differ)))])[0]
 
 
-def _spread(ours: Doubles, theirs: Doubles) -> Doubles:
-    return np.abs(finite(ours - theirs))
+def _spread(parts: Sequence[Doubles]) -> Doubles:
+    """What grows with the variance of the changes: of two their distance."""
+    if len(parts) == 2:
+        return np.abs(parts[0] - parts[1])
+    mean = added(parts) / float(len(parts))
+    return added([(part - mean) ** 2 for part in parts])
 
 
-def _selected(block: Block, cut: Cut) -> tuple[Doubles, Doubles]:
-    ours, theirs = changes(block)
-    strange = ~np.isfinite(ours - theirs)  # is never left out, so that it shows
-    inside = among(cut, _spread(ours, theirs), block.start) | strange
-    return np.where(inside, ours, 0.0), np.where(inside, theirs, 0.0)
+def _selected(block: Block, cut: Cut) -> list[Doubles]:
+    parts = changes(block)
+    spread = _spread(parts)
+    strange = ~np.isfinite(spread)  # is never left out, so that it shows
+    inside = among(cut, finite(spread), block.start) | strange
+    return [np.where(inside, part, 0.0) for part in parts]
 
 
 def merge(block: Block, _: Mapping[str, float], measured: Selected) -> Doubles:
-    ours, theirs = _selected(block, measured.cut)
-    mine, other = agreeing(ours, theirs)
-    total = np.where(mine, measured.ours * ours, 0.0) + np.where(other, measured.theirs * theirs, 0)
-    weight = np.where(mine, measured.ours, 0.0) + np.where(other, measured.theirs, 0.0)
-    return base_of(block) + total / np.where(weight > 0, weight, 1.0)
+    parts = _selected(block, measured.cut)
+    counted = [*zip(agreeing(parts), measured.weights, parts, strict=True)]
+    total = added([np.where(mask, weight * part, 0.0) for mask, weight, part in counted])
+    weights = added([np.where(mask, weight, 0.0) for mask, weight, _ in counted])
+    return base_of(block) + total / np.where(weights > 0, weights, 1.0)

@@ -8,6 +8,7 @@ the leaves are added exactly and rounded once (math.fsum).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations_with_replacement
 from math import fsum, isfinite, nan, sqrt
 
 import numpy as np
@@ -60,21 +61,36 @@ def _exact(values: list[float]) -> float:
     return total if isfinite(total) else nan
 
 
-def gram(
-    tensor: Tensor, pair: Callable[[Block], tuple[Doubles, Doubles]]
-) -> tuple[float, float, float]:
-    """a·a, a·b and b·b of the two vectors that ``pair`` takes from each block.
+Vectors = Callable[[Block], Sequence[Doubles]]  # one for each side
 
-    An element that is NaN or infinite in either counts in none of them.
+
+def gram(tensor: Tensor, vectors: Vectors) -> list[list[float]]:
+    """The products a·b of every two of the vectors that ``vectors`` takes from each block.
+
+    An element that is NaN or infinite in one of them counts in none.
     """
-    aa, ab, bb = totals((_products(*pair(block)) for block in tensor.read()), 3)
-    return aa, ab, bb
+    count = range(tensor.sides)
+    pairs = [*combinations_with_replacement(count, 2)]
+    products = totals((_products(vectors(block), pairs) for block in tensor.read()), len(pairs))
+    found = dict(zip(pairs, products, strict=True))
+    return [[found[min(a, b), max(a, b)] for b in count] for a in count]
 
 
-def _products(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    usable = np.isfinite(a) & np.isfinite(b)
-    a, b = np.where(usable, a, 0.0), np.where(usable, b, 0.0)
-    return a * a, a * b, b * b
+def energies(tensor: Tensor, vectors: Vectors) -> tuple[float, ...]:
+    """The product of each vector with itself: the diagonal of ``gram``."""
+    pairs = [(side, side) for side in range(tensor.sides)]
+    return totals((_products(vectors(block), pairs) for block in tensor.read()), len(pairs))
+
+
+def _products(vectors: Sequence[Doubles], pairs: Sequence[tuple[int, int]]) -> list[Doubles]:
+    usable = np.all([np.isfinite(vector) for vector in vectors], axis=0)
+    values = [np.where(usable, vector, 0.0) for vector in vectors]
+    return [values[a] * values[b] for a, b in pairs]
+
+
+def angle(products: Sequence[Sequence[float]], a: int = 0, b: int = 1) -> float | None:
+    """The cosine of two of the vectors whose products ``gram`` gave."""
+    return cosine(products[a][a], products[a][b], products[b][b])
 
 
 def cosine(aa: float, ab: float, bb: float) -> float | None:

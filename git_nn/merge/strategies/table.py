@@ -4,7 +4,7 @@ A strategy module has these names:
 
     NAME: str                     what a person writes, such as ``task-arithmetic``
     FORMULA: str                  one line, in terms of base, ours and theirs; dO and dT are
-                                  ours - base and theirs - base
+                                  ours - base and theirs - base, and "..." is for more sides
     PAPER: str                    where it comes from; empty where it is nobody's idea
     PARAMETERS: dict[str, float]  the parameters and their defaults
 
@@ -29,8 +29,9 @@ It may have
         How many elements in a row are never cut by a block, such as a row of a matrix. They
         are held in memory at once.
     COPIES_BASE = True              the result is the base's tensor, which is not read
+    TWO_SIDED = True                it is for ours and theirs only; else for two sides or more
     READS_BOTH = False              the formula reads ours only, so elements that are equal on
-                                    both sides are computed too
+                                    all sides are computed too
 
 The result must not depend on how the tensor is cut into blocks, nor on the machine: it comes
 from IEEE operations on elements, from exact ranks (``ranks``), from sums in a fixed order
@@ -92,6 +93,7 @@ class Strategy:
     needs_base: bool = False
     copies_base: bool = False
     reads_both: bool = True
+    two_sided: bool = False
     merge: Formula | None = None
     measure: Measure | None = None
     unit: Unit | None = None
@@ -110,6 +112,7 @@ def by_name(name: str) -> Strategy:
         needs_base=getattr(module, "NEEDS_BASE", False),
         copies_base=getattr(module, "COPIES_BASE", False),
         reads_both=getattr(module, "READS_BOTH", True),
+        two_sided=getattr(module, "TWO_SIDED", False),
         merge=getattr(module, "merge", None),
         measure=getattr(module, "measure", None),
         unit=getattr(module, "unit", None),

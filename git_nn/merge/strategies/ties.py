@@ -1,4 +1,4 @@
-"""ties: of both changes the largest part, and where their signs differ the larger one alone.
+"""ties: of each change the largest part, and of these the ones with the sign that weighs more.
 
 A change that is NaN or infinite is never trimmed away, so it shows.
 """
@@ -21,16 +21,16 @@ LIMITS = {"density": (0.0, 1.0)}
 NEEDS_BASE = True
 
 
-def measure(tensor: Tensor, parameters: Mapping[str, float]) -> tuple[Cut, Cut]:
-    """Where the largest part of our and of their change ends."""
+def measure(tensor: Tensor, parameters: Mapping[str, float]) -> list[Cut]:
+    """Where the largest part of each change ends."""
     count = share(parameters["density"], tensor.size)
-    ours, theirs = cuts(lambda: magnitudes(tensor), tensor.size, [(0, count), (1, count)])
-    return ours, theirs
+    wanted = [(side, count) for side in range(tensor.sides)]
+    return cuts(lambda: magnitudes(tensor), tensor.size, wanted)
 
 
-def merge(block: Block, parameters: Mapping[str, float], measured: tuple[Cut, Cut]) -> Doubles:
-    ours, theirs = (
+def merge(block: Block, parameters: Mapping[str, float], measured: list[Cut]) -> Doubles:
+    trimmed = [
         np.where(among(cut, np.abs(finite(change)), block.start) | ~np.isfinite(change), change, 0)
         for cut, change in zip(measured, changes(block), strict=True)
-    )
-    return base_of(block) + parameters["lambda"] * elected(ours, theirs)
+    ]
+    return base_of(block) + parameters["lambda"] * elected(trimmed)

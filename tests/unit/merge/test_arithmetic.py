@@ -30,9 +30,9 @@ def merge_block(
     choice: Choice, dtype: str, base: bytes | None, ours: bytes, theirs: bytes
 ) -> tuple[bytes, int]:
     """The merged bytes of a vector, and how many computed values are not finite."""
-    sides = [None if data is None else version(data) for data in (base, ours, theirs)]
+    origin, sides = None if base is None else version(base), (version(ours), version(theirs))
     shape = (len(ours) * 8 // dtype_bits(dtype),)
-    merged = [*merge_tensor(choice, Versions(dtype, shape, *sides))]
+    merged = [*merge_tensor(choice, Versions(dtype, shape, origin, sides))]
     return b"".join(data for data, _ in merged), sum(strange for _, strange in merged)
 
 

@@ -42,7 +42,7 @@ def merged(
     made = parse(choice, "test")
     assert made is not None
     origin = version(base) if table.by_name(made.strategy).needs_base else None
-    versions = Versions(dtype_of(ours), ours.shape, origin, version(ours), version(theirs))
+    versions = Versions(dtype_of(ours), ours.shape, origin, (version(ours), version(theirs)))
     data = b"".join(block for block, _ in merge_tensor(made, versions, size))
     return np.frombuffer(data, ours.dtype).reshape(ours.shape)
 
