@@ -21,7 +21,7 @@ ROWS = {
         "clean", "smudge", "model", "compare", "combine", "conflicts", "materialise", "adopt",
         "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble", "changed_files",
         "resolve", "stage", "du", "bases", "earlier", "remembered", "repack", "beside", "measured",
-        "tensors", "bridges", "history", "transfer",
+        "tensors", "bridges", "history", "recipes", "transfer",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli", "__init__"},

@@ -5,9 +5,10 @@ In order of strength, for one path:
 1. GIT_NN_MERGE, for every tensor of one merge
 2. ``nn.merge.<pattern>.strategy`` of the configuration; the last pattern that matches
    the tensor's name counts
-3. the attribute ``nn-merge`` of the path
-4. ``nn.merge.strategy`` of the configuration
-5. none: the tensor is a conflict
+3. the recipe file of the work tree (``merge.recipe``); the last rule that matches counts
+4. the attribute ``nn-merge`` of the path
+5. ``nn.merge.strategy`` of the configuration
+6. none: the tensor is a conflict
 
 Each is written ``NAME`` or ``NAME:parameter=number,parameter=number``; the name
 ``conflict`` asks for none. A word that is not understood is an error and never a guess.
@@ -40,7 +41,10 @@ class Choice:
     def __str__(self) -> str:
         if not self.parameters:
             return self.strategy
-        return self.strategy + ":" + ",".join(f"{key}={value:g}" for key, value in self.parameters)
+        return self.strategy + ":" + ",".join(f"{k}={_shortest(v)}" for k, v in self.parameters)
+
+
+Pattern = tuple[str, Choice | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +52,52 @@ class Rules:
     """What a person chose for one path; ``patterns`` are globs over tensor names."""
 
     default: Choice | None = None
-    patterns: tuple[tuple[str, Choice | None], ...] = ()
+    patterns: tuple[Pattern, ...] = ()
 
     def choose(self, name: str) -> Choice | None:
         """The choice for a tensor; None is a conflict."""
-        for pattern, choice in reversed(self.patterns):
-            if fnmatchcase(name, pattern):
-                return choice
-        return self.default
+        number = self.deciding(name)
+        return self.default if number is None else self.patterns[number][1]
+
+    def deciding(self, name: str) -> int | None:
+        """Which of ``patterns`` decides for a tensor; None is the default."""
+        for number in reversed(range(len(self.patterns))):
+            if fnmatchcase(name, self.patterns[number][0]):
+                return number
+        return None
 
 
 def rules(
-    attribute: str | None, settings: Mapping[str, str], override: str | None, where: str
+    attribute: str | None,
+    settings: Mapping[str, str],
+    override: str | None,
+    where: str,
+    recipe: tuple[Pattern, ...] = (),
 ) -> Rules:
     """The rules for the path ``where``; UsageError names the setting that makes no sense.
 
-    ``settings`` are the keys of the configuration that start with ``nn.merge.``.
+    ``settings`` are the keys of the configuration that start with ``nn.merge.``; ``recipe``
+    is what the recipe file has for this path.
     """
     if override:
         return Rules(parse(override, VARIABLE))
-    patterns = tuple(
+    configured = tuple(
         (key.removeprefix(_PREFIX).removesuffix(_SUFFIX), parse(value, key))
         for key, value in settings.items()
         if key != SETTING and key.startswith(_PREFIX) and key.endswith(_SUFFIX)
     )
+    patterns = (*recipe, *configured)
     if attribute is not None and attribute != "unset":
         return Rules(parse(attribute, f"the attribute {ATTRIBUTE} of {where}"), patterns)
     if attribute is None and SETTING in settings:
         return Rules(parse(settings[SETTING], SETTING), patterns)
     return Rules(None, patterns)
+
+
+def _shortest(value: float) -> str:
+    """A number that reads back as the same double, without digits that say nothing."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def parse(text: str, source: str) -> Choice | None:
