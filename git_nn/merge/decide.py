@@ -5,9 +5,11 @@ Rules:
    never computed.
 2. Removed on one side and unchanged on the other: removed; changed on the other: a
    conflict, as Git does for files.
-3. Changed on both sides: what the rules choose, else a conflict. Only tensors of one
-   dtype and shape are computed, and only floating or complex ones of 16 bits and more:
-   integers, booleans and 8-bit floats are codes, and the mean of two codes is no code.
+3. Changed on both sides: to be woven, where the sides may have changed different rows
+   (merge.rows); the weights have to be read to know. Else what the rules choose, else a
+   conflict. Only tensors of one dtype and shape are computed, and only floating or complex
+   ones of 16 bits and more: integers, booleans and 8-bit floats are codes, and the mean of
+   two codes is no code.
 4. Where the container compresses a tensor, its value counts and not its bytes.
 5. A view (tied weights) that is the same view on both sides follows its payload. Where
    the kinds differ, a view's value is its window *and* its payload's content.
@@ -17,9 +19,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from git_nn.merge.rows import VALUES, Rung, Way, way
 from git_nn.merge.rules import Choice
 from git_nn.merge.strategies import table
 from git_nn.objects.names import natural_key
@@ -30,9 +33,8 @@ from git_nn.objects.tensor import nbytes
 Side = Literal["base", "ours", "theirs"]
 From = Literal["unchanged", "both", "ours", "theirs"]
 Choose = Callable[[str], Choice | None]
+Ladder = Callable[[str], Rung]
 Decode = Callable[[Pointer, Stored], Oid | None]
-
-ARITHMETIC = frozenset({"f64", "f32", "f16", "bf16", "c64", "c128"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,24 @@ class Conflict:
     why: str
 
 
-Decision = Take | Combine | Conflict
+@dataclass(frozen=True, slots=True)
+class Weave:
+    """A tensor to be woven from the rows (elements) that each side changed.
+
+    ``otherwise`` is the decision where the weights do not allow it. ``note`` says what was
+    done, once it is.
+    """
+
+    name: str
+    base: Stored
+    ours: Stored
+    theirs: Stored
+    way: Way
+    otherwise: Take | Combine | Conflict
+    note: str = ""
+
+
+Decision = Take | Combine | Weave | Conflict
 _Value = tuple[Entry, Oid | None]
 
 
@@ -76,27 +95,35 @@ def no_choice(_: str) -> Choice | None:
     return None
 
 
+def whole_tensors(_: str) -> Rung:
+    """No tensor is taken apart."""
+    return Rung("tensor")
+
+
 def no_decoder(_: Pointer, __: Stored) -> Oid | None:
     """No payload is decoded: two stored forms are two values."""
     return None
 
 
-def decide(
+def decide(  # noqa: PLR0913 - three versions, three questions
     base: Pointer | None,
     ours: Pointer,
     theirs: Pointer,
     choose: Choose = no_choice,
     decode: Decode = no_decoder,
+    *,
+    ladder: Ladder = whole_tensors,
 ) -> tuple[Decision, ...]:
     """A decision for every tensor of the three versions, in natural order.
 
+    ``ladder`` says how finely a tensor that both sides changed may be taken apart.
     ``decode`` gives the oid of a payload's packed array; it is asked only where both sides
     changed a tensor that its container keeps in a form of its own (compressed chunks).
     """
     sides = (base.by_name if base else {}, ours.by_name, theirs.by_name)
     names = sorted({name for side in sides for name in side}, key=natural_key)
     decisions: dict[str, Decision] = {
-        name: _decide(name, (base, ours, theirs), choose, decode) for name in names
+        name: _decide(name, (base, ours, theirs), choose, decode, ladder) for name in names
     }
     while broken := _broken_views(decisions):
         for name in broken:
@@ -106,7 +133,11 @@ def decide(
 
 
 def _decide(
-    name: str, sides: tuple[Pointer | None, Pointer, Pointer], choose: Choose, decode: Decode
+    name: str,
+    sides: tuple[Pointer | None, Pointer, Pointer],
+    choose: Choose,
+    decode: Decode,
+    ladder: Ladder,
 ) -> Decision:
     base, ours, theirs = (side.by_name.get(name) if side else None for side in sides)
     if ours == theirs:
@@ -115,8 +146,39 @@ def _decide(
     if taken is None and any(isinstance(e, Stored) and e.form for e in (base, ours, theirs)):
         packed = [_packed_value(side, name, decode) for side in sides]
         taken = _one_sided(name, ours, theirs, packed)
+    if taken is not None:
+        return taken
     why = _why(base, ours, theirs)
-    return taken or settle(Conflict(name, base, ours, theirs, why), choose(name))
+    settled = settle(Conflict(name, base, ours, theirs, why), choose(name))
+    return _woven(settled, (base, ours, theirs), ladder(name))
+
+
+def _woven(
+    settled: Take | Combine | Conflict, entries: Sequence[Entry | None], rung: Rung
+) -> Decision:
+    """To be woven from the rows of both sides, where their kind allows to look at that."""
+    base, ours, theirs = entries
+    if not (isinstance(base, Stored) and isinstance(ours, Stored) and isinstance(theirs, Stored)):
+        return settled
+    shapes = (base.shape, ours.shape, theirs.shape)
+    found = way(settled.name, base.dtype, shapes, rung)
+    if found is None or not base.dtype == ours.dtype == theirs.dtype:
+        return settled
+    return Weave(settled.name, base, ours, theirs, found, settled)
+
+
+def resized_view(conflict: Conflict) -> Take | None:
+    """What to take of a view in conflict whose payload was woven, if only one side changed the
+    view itself, and of that the number of rows."""
+    base, ours, theirs = conflict.base, conflict.ours, conflict.theirs
+    if not (isinstance(base, Window) and isinstance(ours, Window) and isinstance(theirs, Window)):
+        return None
+    if base not in (ours, theirs):
+        return None
+    source: From = "ours" if theirs == base else "theirs"
+    entry = ours if theirs == base else theirs
+    same = replace(entry, shape=base.shape) == base and entry.shape[1:] == base.shape[1:]
+    return Take(conflict.name, source, entry) if same else None
 
 
 def _one_sided(
@@ -151,7 +213,7 @@ def _packed_value(side: Pointer | None, name: str, decode: Decode) -> _Value | N
     return Stored(name, entry.dtype, entry.shape, oid, length), None
 
 
-def settle(conflict: Conflict, choice: Choice | None) -> Decision:
+def settle(conflict: Conflict, choice: Choice | None) -> Take | Combine | Conflict:
     """The conflict as ``choice`` settles it; still a conflict, with the reason, where it cannot."""
     if choice is None:
         return conflict
@@ -176,7 +238,7 @@ def _refusal(conflict: Conflict, strategy: table.Strategy) -> str:
         return f"{strategy.name} needs the tensor on both sides"
     if _spec(ours) != _spec(theirs):
         return f"{strategy.name} needs one dtype and shape"
-    if ours.dtype.removesuffix("be") not in ARITHMETIC:
+    if ours.dtype.removesuffix("be") not in VALUES:
         return f"{ours.dtype} values are never computed with"
     if strategy.needs_base and (not isinstance(base, Stored) or _spec(base) != _spec(ours)):
         return f"{strategy.name} needs a base of the same dtype and shape"
@@ -222,7 +284,12 @@ def _is_broken(name: str, decisions: dict[str, Decision]) -> bool:
 
 
 def outcome(decision: Decision) -> Entry | None:
-    """The tensor that the result has for now: ours where it is a conflict or computed."""
+    """The tensor that the result has for now: ours where it is a conflict or computed.
+
+    What is to be woven has the shape of the side that changed the number of rows.
+    """
+    if isinstance(decision, Weave) and decision.ours.shape == decision.base.shape:
+        return decision.ours if decision.theirs.shape == decision.ours.shape else decision.theirs
     return decision.entry if isinstance(decision, Take) else decision.ours
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from git_nn.merge.decide import Combine, Conflict, Decision
+from git_nn.merge.decide import Combine, Conflict, Decision, Weave
 from git_nn.objects.names import escape
 from git_nn.objects.tensor import format_shape
 
@@ -30,6 +30,8 @@ def _kind(decision: Decision) -> str:
     match decision:
         case Combine():
             return f"by {decision.choice}"
+        case Weave():
+            return f"by {decision.way.unit}s"
         case Conflict():
             return ""
     return f"by {decision.by}" if decision.by else _FROM.get(decision.source, "")
