@@ -14,7 +14,7 @@ that the skeleton names; so skeletons are read from the store.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -28,6 +28,7 @@ from git_nn.errors import (
 from git_nn.gitio import revisions
 from git_nn.gitio.objects import Reader, open_reader
 from git_nn.gitio.repository import Repository
+from git_nn.gitio.revisions import Found
 from git_nn.objects import pointer as pointers
 from git_nn.objects import skeleton as skeletons
 from git_nn.objects.names import escape
@@ -104,15 +105,28 @@ def find_needs(
     needed still. Skeletons that could not be read then are tried again.
     """
     needs = Needs() if before is None else _again(before)
+    _look_at_all(repo, revisions.reachable(repo), store, needs, strict=strict)
+    for record in sorted((repo.nn_dir / "merge").glob("*.json")):
+        needs.mentioned.update(_mentions(record.read_bytes()))
+    return needs
+
+
+def needs_of(repo: Repository, store: Store, revs: Sequence[str]) -> Needs:
+    """The needs of what can be reached from ``revs``, object names, alone."""
+    needs = Needs()
+    _look_at_all(repo, revisions.reachable_from(repo, revs), store, needs, strict=False)
+    return needs
+
+
+def _look_at_all(
+    repo: Repository, blobs: Iterable[Found], store: Store, needs: Needs, *, strict: bool
+) -> None:
     with open_reader(repo) as reader:
-        for found in revisions.reachable(repo):
+        for found in blobs:
             if found.size is None:
                 needs.absent.append(found.oid)
             elif MIN_SIZE <= found.size <= pointers.MAX_SIZE:
                 _look_at(Pointed(found.oid, found.path), reader, store, needs, strict=strict)
-    for record in sorted((repo.nn_dir / "merge").glob("*.json")):
-        needs.mentioned.update(_mentions(record.read_bytes()))
-    return needs
 
 
 def _again(before: Needs) -> Needs:

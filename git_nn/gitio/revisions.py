@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -160,11 +160,19 @@ def reachable(repo: Repository) -> Iterator[Found]:
     impossible (a missing commit, a damaged ref): then nothing is known of what is behind.
     """
     repo = _exact(repo)
-    walk = ("rev-list", "--objects", "--all", "--reflog", "--indexed-objects",
-            "--missing=print", "--stdin")  # fmt: skip
+    yield from _walk(repo, state_roots(repo), "--all", "--reflog", "--indexed-objects")
+
+
+def reachable_from(repo: Repository, revs: Sequence[str]) -> Iterator[Found]:
+    """The same for what can be reached from ``revs``, object names, and from nothing else."""
+    return _walk(_exact(repo), revs)
+
+
+def _walk(repo: Repository, roots: Iterable[str], *options: str) -> Iterator[Found]:
+    walk = ("rev-list", "--objects", *options, "--missing=print", "--stdin")
     sizes = ("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize) %(rest)")
-    roots = "".join(f"{name}\n" for name in state_roots(repo)).encode()
-    with repo.pipe(walk, sizes, stdin=roots) as output:
+    names = "".join(f"{name}\n" for name in roots).encode()
+    with repo.pipe(walk, sizes, stdin=names) as output:
         yield from _found(output)
 
 

@@ -18,11 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from git_nn.objects.oid import oid_of
+
 MAX_PACK = 96 * 1024 * 1024  # bytes; docs/spec-remote.md, rule 5
 MAX_INDEX = 64 * 1024 * 1024
 CONNECTIONS = 8  # transfers at once, unless nn.connections says otherwise
 
 Advance = Callable[[int], object]  # told how many bytes have gone or come since the last call
+
+
+def identity_of(label: str) -> str:
+    """``Remote.identity`` of an address without credentials."""
+    return oid_of(label.encode("utf-8", "surrogateescape")).hex()[:32]
 
 
 def silent(_: int) -> None:
@@ -53,6 +60,11 @@ class Remote(Protocol):
     @property
     def label(self) -> str:
         """For messages: the address without credentials."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """32 hexadecimal digits that stay the same for this place; for the clone's cache."""
         ...
 
     @property

@@ -16,7 +16,15 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from git_nn.errors import RemoteError
-from git_nn.remote.base import CONNECTIONS, MAX_INDEX, Advance, Outgoing, Published, silent
+from git_nn.remote.base import (
+    CONNECTIONS,
+    MAX_INDEX,
+    Advance,
+    Outgoing,
+    Published,
+    identity_of,
+    silent,
+)
 from git_nn.remote.retry import persistently, resumed
 from git_nn.store.folders import INDEX, PACK, format_text
 
@@ -86,6 +94,10 @@ class KeyedRemote:
     @property
     def label(self) -> str:
         return self.keys.label
+
+    @property
+    def identity(self) -> str:
+        return identity_of(self.label)
 
     def packs(self) -> list[Published]:
         sizes: dict[str, dict[str, int]] = {PACK: {}, INDEX: {}}

@@ -68,6 +68,13 @@ class Store(Protocol):
         them are read and verified. Raises as ``read`` does."""
         ...
 
+    def parts(self, oid: Oid) -> list[Oid]:
+        """The ids of the object's segments, cut every SEGMENT bytes; its own where it is one.
+
+        Equal ids at one place are equal bytes there. Raises as ``read`` does; nothing is decoded.
+        """
+        ...
+
     def batch(self) -> Batch: ...
 
 

@@ -50,6 +50,14 @@ class Folders:
         return self.root / "cache" / "recoded"
 
     @property
+    def partial(self) -> Path:
+        return self.root / "cache" / "partial"
+
+    def remote(self, name: str) -> Path:
+        """Indexes of a remote that have been read."""
+        return self.root / "cache" / "remotes" / name
+
+    @property
     def lock(self) -> Path:
         return self.root / "gc.lock"
 

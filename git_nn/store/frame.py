@@ -23,6 +23,7 @@ MAGIC = b"\x8aNNF\r\n\x1a\n"
 DATA, LIST = 1, 2
 NO_BASE = Oid(bytes(DIGEST_SIZE))
 MAX_LIST = 64 * 1024 * 1024
+NO_LIMIT = 256  # above every depth
 
 _FIELDS = struct.Struct("<8s4BIQQ32s32s8s")
 _SUM_SIZE = 8
@@ -31,7 +32,10 @@ _PART = struct.Struct("<32sI")
 
 
 class DamageError(Exception):
-    """Bytes of a pack that break a rule; the message says which. Never leaves the store."""
+    """Bytes of a pack that break a rule; the message says which.
+
+    Never leaves the store, but for bytes that come from a remote (see receiving.py).
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from git_nn.store.frame import DamageError, Header, Part
 from git_nn.store.pack import PackFile, Stored
 from git_nn.store.shelf import Shelf
 
-_NO_LIMIT = 256
-
 
 class Frames:
     """The frames of a shelf and of the shelves it may borrow from; any thread may ask."""
@@ -47,7 +45,7 @@ class Frames:
         for lender in self._lenders:
             yield from lender.known_holders(oid)
 
-    def header(self, oid: Oid, *, below: int = _NO_LIMIT) -> Header | None:
+    def header(self, oid: Oid, *, below: int = frame.NO_LIMIT) -> Header | None:
         """What an index says of a copy of less depth than that; the body may be damaged."""
         for pack in self.holders(oid):
             entry = pack.index().find(oid)
@@ -61,7 +59,7 @@ class Frames:
         headers = [entry.header for entry in entries if entry is not None]
         return min(headers, key=lambda header: header.clen, default=None)
 
-    def load(self, oid: Oid, *, below: int = _NO_LIMIT) -> Buffer | tuple[Part, ...]:
+    def load(self, oid: Oid, *, below: int = frame.NO_LIMIT) -> Buffer | tuple[Part, ...]:
         """The raw bytes of a data frame of a depth ``below`` that, or the parts of a list.
 
         Raises MissingObjectError or DamagedObjectError: of the frame, or of its base.

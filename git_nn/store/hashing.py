@@ -33,6 +33,11 @@ class HashOnly:
             raise MissingObjectError(oid.hex())
         return self.beneath.read_range(oid, start, stop)
 
+    def parts(self, oid: Oid) -> list[Oid]:
+        if self.beneath is None:
+            raise MissingObjectError(oid.hex())
+        return self.beneath.parts(oid)
+
     def batch(self) -> HashBatch:
         return HashBatch()
 

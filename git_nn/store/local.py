@@ -25,7 +25,7 @@ from git_nn.store.batch import LocalBatch
 from git_nn.store.copies import Copy
 from git_nn.store.failure import reported
 from git_nn.store.folders import Folders
-from git_nn.store.frame import Part
+from git_nn.store.frame import NO_LIMIT, Header, Part
 from git_nn.store.frames import Frames
 from git_nn.store.info import Damage, PackInfo
 from git_nn.store.settings import Settings
@@ -33,7 +33,9 @@ from git_nn.store.shelf import Shelf
 from git_nn.store.staging import PACK_TARGET, Staging
 
 if TYPE_CHECKING:
+    from git_nn.store.receiving import Arrivals
     from git_nn.store.recode import Job, Recoded
+    from git_nn.store.sending import Parcel
 
 LOCK_TIMEOUT = 300.0
 _DECODERS = 2
@@ -196,6 +198,32 @@ class LocalStore:
         with reported(self.root):
             inspection.rebuild_index(self.folders, name)
             self.shelf.reload(name)
+
+    # From and to elsewhere
+
+    def parcel(self, oids: Iterable[Oid], there: Callable[[Oid], Header | None]) -> Parcel:
+        """What somebody lacks of ``oids``, who has the frames that ``there`` gives headers of."""
+        from git_nn.store import sending
+
+        with reported(self.root):
+            self.shelf.refresh()
+            return sending.plan(self._frames, oids, there)
+
+    def has_frame(self, oid: Oid, *, below: int = NO_LIMIT) -> bool:
+        """Whether a copy of less depth is in a pack, as far as packs have been listed."""
+        with reported(self.root):
+            entries = (pack.index().find(oid) for pack in self._frames.known_holders(oid))
+            return any(entry is not None and entry.header.depth < below for entry in entries)
+
+    @contextmanager
+    def arrivals(self) -> Iterator[Arrivals]:
+        """Take packs and frames in, for the block (see store/receiving.py)."""
+        from git_nn.store.receiving import Arrivals
+
+        with self.shared(), reported(self.root):
+            with Arrivals(self.folders, self._pack_target) as arrivals:
+                yield arrivals
+            self.shelf.refresh()
 
     # Coding again
 

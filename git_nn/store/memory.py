@@ -34,6 +34,9 @@ class MemoryStore:
             raise MissingObjectError(oid.hex())
         return found[start:stop]
 
+    def parts(self, oid: Oid) -> list[Oid]:
+        return [oid_of(bytes(piece)) for piece in self.read(oid)]
+
     def batch(self) -> MemoryBatch:
         return MemoryBatch(self._objects)
 

@@ -53,14 +53,20 @@ def rewrite(folders: Folders, target: int, keep: Iterable[Copy]) -> list[str]:
     new = Staging(folders, target=target)
     try:
         for name, depths in by_pack.items():
-            copied = _copy_frames(PackFile(name, folders.pack(name)), depths, new)
-            for oid in depths.keys() - copied:
-                raise DamagedObjectError(oid.hex(), "its frame cannot be read")
+            copy_to(new, PackFile(name, folders.pack(name)), depths)
         return [file.name for file in new.publish()]
-    except DamageError as error:
-        raise StoreError(f"a pack cannot be read: {error}", hint="run 'git nn fsck'") from error
     finally:
         new.drop()
+
+
+def copy_to(new: Staging, file: PackFile, depths: Mapping[Oid, int]) -> None:
+    """Copy frames of ``file``, each with the depth given; DamagedObjectError where one is not."""
+    try:
+        copied = _copy_frames(file, depths, new)
+    except DamageError as error:
+        raise StoreError(f"a pack cannot be read: {error}", hint="run 'git nn fsck'") from error
+    for oid in depths.keys() - copied:
+        raise DamagedObjectError(oid.hex(), "its frame cannot be read")
 
 
 def quarantine(folders: Folders, target: int, name: str, base_of: BaseOf) -> list[str]:

@@ -252,6 +252,12 @@ class RemoteContract:
             assert "s3cret" not in remote.label
             assert "s3cret" not in repr(remote)
 
+    def test_the_identity_is_that_of_the_place(self, connect: Connect) -> None:
+        with connect() as one, connect() as other:
+            assert one.identity == other.identity
+            assert len(one.identity) == 32
+            assert set(one.identity) <= set("0123456789abcdef")
+
     def test_the_size_that_is_best_sent_is_within_the_limits(self, connect: Connect) -> None:
         with connect() as remote:
             assert 1 << 20 <= remote.max_pack <= 96 << 20

@@ -1,0 +1,83 @@
+"""holdings: which frames a remote has, from the indexes of its packs.
+
+Indexes never change, so one that has been read is kept in the clone (docs/spec-remote.md) and
+asking what a remote has costs one round trip. They are checked before they are believed, and
+what they say of a frame is compared with the frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from git_nn.errors import RemoteError
+from git_nn.objects.oid import Oid
+from git_nn.remote.base import MAX_PACK, Remote
+from git_nn.store import index as indexes
+from git_nn.store import system
+from git_nn.store.frame import DamageError, Header
+from git_nn.store.index import Entry, Index
+from git_nn.store.pack import write_file
+
+
+@dataclass(slots=True)
+class Holdings:
+    """The packs that ``remote`` had when it was asked, and their frames."""
+
+    remote: Remote
+    packs: Mapping[str, Index]
+    _homes: dict[bytes, list[str]] = field(default_factory=dict)
+
+    def header(self, oid: Oid) -> Header | None:
+        found = self.find(oid)
+        return found[1].header if found else None
+
+    def find(self, oid: Oid) -> tuple[str, Entry] | None:
+        """(pack, entry) of the copy of least depth, upon which everything can be decoded."""
+        if not self._homes:
+            for name, index in self.packs.items():
+                for entry in index:
+                    self._homes.setdefault(bytes(entry.header.id), []).append(name)
+        found = [(name, self.packs[name].find(oid)) for name in self._homes.get(bytes(oid), ())]
+        copies = [(name, entry) for name, entry in found if entry is not None]
+        return min(copies, key=_order, default=None)
+
+
+def _order(copy: tuple[str, Entry]) -> tuple[int, int, str]:
+    name, entry = copy
+    return entry.header.depth, entry.header.clen, name
+
+
+def ask(remote: Remote, cache: Path) -> Holdings:
+    """What ``remote`` has now; ``cache`` is the folder of its indexes in this clone."""
+    names = {pack.name for pack in remote.packs() if (pack.size or 0) <= MAX_PACK}
+    known = dict(_cached(cache, names))
+    for name, data in remote.indexes(names - known.keys()):
+        try:
+            known[name] = indexes.parse(data, name)
+        except DamageError as error:
+            raise RemoteError(
+                f"{remote.label}: the index of pack {name[:12]} is damaged: {error}",
+                hint="run 'git nn fsck --remote' in a clone that has the weights",
+            ) from error
+        _keep(cache, name, data)
+    return Holdings(remote, known)
+
+
+def _cached(cache: Path, names: set[str]) -> Iterator[tuple[str, Index]]:
+    for name in names:
+        with suppress(OSError, DamageError):
+            yield name, indexes.parse((cache / f"{name}.idx").read_bytes(), name)
+
+
+def _keep(cache: Path, name: str, data: bytes) -> None:
+    """A cache that cannot be written is none."""
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        path = cache / f"{name}.idx"
+        new = cache / f".{name}.{os.getpid()}"
+        write_file(new, data, sync=False)
+        system.rename(new, path)
