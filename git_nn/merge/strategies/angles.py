@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
-_DIGITS = 40
-_SMALL = Decimal(10) ** -(_DIGITS + 5)
+DIGITS = 40
+_SMALL = Decimal(10) ** -(DIGITS + 5)
 
 
 def weights(cos: float | None, t: float, least: float) -> tuple[float, float]:
@@ -19,16 +19,19 @@ def weights(cos: float | None, t: float, least: float) -> tuple[float, float]:
     ``least`` - or where there is no angle.
     """
     with localcontext() as context:
-        context.prec = _DIGITS
-        sine = (1 - Decimal(cos) ** 2).sqrt() if cos is not None else Decimal(0)
-        if cos is None or sine <= Decimal(least):
+        context.prec = DIGITS
+        across = (1 - Decimal(cos) ** 2).sqrt() if cos is not None else Decimal(0)
+        if cos is None or across <= Decimal(least):
             return 1.0 - t, t
-        angle, step = _angle(sine, Decimal(cos)), Decimal(t)
-        return float(_sin((1 - step) * angle) / sine), float(_sin(step * angle) / sine)
+        whole, step = angle(across, Decimal(cos)), Decimal(t)
+        return float(sine((1 - step) * whole) / across), float(sine(step * whole) / across)
 
 
-def _angle(sine: Decimal, cos: Decimal) -> Decimal:
-    """The angle from 0 to pi that has this sine and cosine, by halving until it is small."""
+def angle(sine: Decimal, cos: Decimal) -> Decimal:
+    """The angle from 0 to pi that has this sine and cosine, by halving until it is small.
+
+    This and what follows compute with the precision of the context, of DIGITS or more.
+    """
     tangent = sine / (1 + cos) if cos >= 0 else (1 - cos) / sine  # of half the angle
     halvings = 1
     while tangent > Decimal("0.05"):
@@ -42,8 +45,16 @@ def _angle(sine: Decimal, cos: Decimal) -> Decimal:
     return total * Decimal(2) ** halvings
 
 
-def _sin(angle: Decimal) -> Decimal:
-    term, total, n = angle, Decimal(0), 1
+def sine(angle: Decimal) -> Decimal:
+    return _series(angle, angle, 1)
+
+
+def cosine(angle: Decimal) -> Decimal:
+    return _series(angle, Decimal(1), 0)
+
+
+def _series(angle: Decimal, term: Decimal, n: int) -> Decimal:
+    total = Decimal(0)
     while abs(term) > _SMALL:
         total += term
         term *= -angle * angle / ((n + 1) * (n + 2))

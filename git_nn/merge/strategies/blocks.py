@@ -78,6 +78,16 @@ def base_of(block: Block) -> Doubles:
     return block.base
 
 
+def shares(weight: float, count: int) -> list[float]:
+    """The weights of ``count`` sides, which add up to one.
+
+    Ours has 1 - weight and each other side the weight, divided by the sum of all these (of two
+    sides that is exactly 1, after rounding). So at 0.5 all sides count the same.
+    """
+    total = 1.0 - weight + (count - 1) * weight
+    return [(1.0 - weight) / total, *[weight / total] * (count - 1)]
+
+
 def finite(values: Doubles) -> Doubles:
     """``values`` with zero for NaN and infinity, which no statistic counts."""
     usable = np.isfinite(values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from git_nn.merge.strategies.blocks import Block, Doubles, added
+from git_nn.merge.strategies.blocks import Block, Doubles, added, shares
 
 NAME = "mean"
 FORMULA = "((1 - weight) * ours + weight * theirs + ...) / sum of the weights"
@@ -19,7 +19,5 @@ NEEDS_BASE = False
 
 
 def merge(block: Block, parameters: Mapping[str, float], _: None) -> Doubles:
-    weight, others = parameters["weight"], len(block.sides) - 1
-    total = 1.0 - weight + others * weight  # of two sides exactly 1, after rounding
-    weights = [(1.0 - weight) / total, *[weight / total] * others]
+    weights = shares(parameters["weight"], len(block.sides))
     return added([part * side for part, side in zip(weights, block.sides, strict=True)])

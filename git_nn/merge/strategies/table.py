@@ -67,6 +67,8 @@ _MODULES = {
     "slerp": "slerp",
     "nuslerp": "nuslerp",
     "model-stock": "model_stock",
+    "multislerp": "multislerp",
+    "karcher": "karcher",
     "ties": "ties",
     "breadcrumbs": "breadcrumbs",
     "dare-linear": "dare_linear",

@@ -7,7 +7,7 @@ others are held bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -39,10 +39,18 @@ def merged(
     choice: str, base: np.ndarray, ours: np.ndarray, theirs: np.ndarray, size: int = 1 << 20
 ) -> np.ndarray:
     """What ``choice`` makes of the three, in blocks of ``size`` bytes."""
+    return merged_many(choice, base, [ours, theirs], size)
+
+
+def merged_many(
+    choice: str, base: np.ndarray, sides: Sequence[np.ndarray], size: int = 1 << 20
+) -> np.ndarray:
+    """The same of any number of sides."""
     made = parse(choice, "test")
     assert made is not None
+    ours = sides[0]
     origin = version(base) if table.by_name(made.strategy).needs_base else None
-    versions = Versions(dtype_of(ours), ours.shape, origin, (version(ours), version(theirs)))
+    versions = Versions(dtype_of(ours), ours.shape, origin, tuple(map(version, sides)))
     data = b"".join(block for block, _ in merge_tensor(made, versions, size))
     return np.frombuffer(data, ours.dtype).reshape(ours.shape)
 
