@@ -36,7 +36,9 @@ def load(repo: Repository) -> Recipe:
 def _in_work_tree(folder: Path) -> bytes | None:
     """The file's content; None where there is none. A link is never followed, as by Git."""
     try:
-        fd = os.open(folder / recipe.FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(
+            folder / recipe.FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -26,6 +26,7 @@ COMMANDS = {
     "distance": "how far two versions are apart, as one number",
     "log": "which commits changed a model, which tensors, and how far",
     "blame": "the last commit that changed each tensor",
+    "merge": "git merge with a strategy for this one merge",
     "resolve": "settle the tensors that a merge left in conflict",
     "pull": "turn pointers in the work tree into weights",
     "check": "what should not be committed; the pre-commit hook runs it",
@@ -39,7 +40,7 @@ COMMANDS = {
     "hook": "what the lines in .git/hooks call",
 }
 _PLAIN_GIT = frozenset({
-    "checkout", "cherry-pick", "clone", "commit", "fetch", "init", "merge", "mv", "push",
+    "checkout", "cherry-pick", "clone", "commit", "fetch", "init", "mv", "push",
     "rebase", "reset", "restore", "revert", "rm", "stash", "switch", "tag", "worktree",
 })  # fmt: skip
 
