@@ -15,8 +15,9 @@ A row is all that belongs to one index of the first axis. Rules (docs/merge.md, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from math import prod
 from typing import Literal
 
@@ -31,8 +32,9 @@ Unit = Literal["row", "element"]
 Ground = Literal["named", "sparse", "resized"]
 Buffer = bytes | bytearray | memoryview
 
-UNITS = ("tensor", "row", "element")
-SHOWN = 5
+SETTING = "nn.merge.ladder"
+_PREFIX, _SUFFIX = "nn.merge.", ".ladder"
+SHOWN = 5  # rows that both changed, of those that a conflict names
 
 # Floats and complex numbers of 16 bits and more. What is narrower, and integers, are codes:
 # their meaning stands in another tensor (a scale, a code book) that might be the other side's.
@@ -53,16 +55,51 @@ _FUSED = re.compile(r"qkv|c_attn|in_proj|query_key_value|gate_up|(?:weight|bias)
 class Rung:
     """How finely a tensor may be taken apart; ``asked`` where a person named the tensor."""
 
-    unit: Literal["tensor", "row", "element"] = "row"
+    unit: Literal["tensor", "row", "element"]
     asked: bool = False
 
 
-def parse_rung(text: str, source: str, *, asked: bool) -> Rung:
-    """The rung that a setting names; ``source`` is for the message of the UsageError."""
-    for unit in UNITS:
-        if text == unit:
-            return Rung(unit, asked)  # type: ignore[arg-type]
-    raise UsageError(f"{source} is {text[:80]!r}", hint=f"use one of: {', '.join(UNITS)}")
+ROW = Rung("row")
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The rung for each tensor: of the last of ``patterns`` that matches its name, or ``rung``."""
+
+    rung: Rung = ROW
+    patterns: tuple[tuple[str, Rung], ...] = ()
+
+    def __call__(self, name: str) -> Rung:
+        for pattern, rung in reversed(self.patterns):
+            if fnmatchcase(name, pattern):
+                return rung
+        return self.rung
+
+
+BY_ROWS = Ladder()
+WHOLE = Ladder(Rung("tensor"))
+
+
+def ladder(settings: Mapping[str, str]) -> Ladder:
+    """The ladder by the keys of the configuration that start with ``nn.merge.``.
+
+    These are ``nn.merge.ladder`` and ``nn.merge.<pattern>.ladder``; UsageError names the one
+    that makes no sense.
+    """
+    patterns = tuple(
+        (key.removeprefix(_PREFIX).removesuffix(_SUFFIX), Rung(_unit(value, key), asked=True))
+        for key, value in settings.items()
+        if key != SETTING and key.startswith(_PREFIX) and key.endswith(_SUFFIX)
+    )
+    rung = Rung(_unit(settings[SETTING], SETTING)) if SETTING in settings else ROW
+    return Ladder(rung, patterns)
+
+
+def _unit(text: str, source: str) -> Literal["tensor", "row", "element"]:
+    match text:
+        case "tensor" | "row" | "element":
+            return text
+    raise UsageError(f"{source} is {text[:80]!r}", hint="use one of: tensor, row, element")
 
 
 @dataclass(frozen=True, slots=True)
