@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from git_nn.remote.folder import FolderKeys
+from git_nn.remote.in_git import GitRemote
 from git_nn.remote.keys import KeyedRemote
 from tests.contract.remote_contract import Connect, RemoteContract
+from tests.support.git_servers import bare, clone, git, http_backend
 
 
 class TestFolder(RemoteContract):
@@ -19,3 +22,26 @@ class TestFolder(RemoteContract):
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         (path,) = (tmp_path / "remote").rglob(f"{name}.nnp")
         return path.read_bytes()
+
+
+class TestInGit(RemoteContract):
+    @pytest.fixture
+    def connect(self, tmp_path: Path) -> Connect:
+        far, repo = bare(tmp_path / "far.git"), clone(tmp_path / "clone")
+        return lambda: GitRemote(repo, far.as_uri())
+
+    def published_bytes(self, tmp_path: Path, name: str) -> bytes:
+        path = f"refs/nn/packs:packs/{name[:2]}/{name}.nnp"
+        return git(tmp_path / "far.git", "cat-file", "blob", path)
+
+
+class TestGitHttp(TestInGit):
+    """git http-backend, to a SHA-256 repository that does not filter, with a password."""
+
+    @pytest.fixture
+    def connect(self, tmp_path: Path) -> Iterator[Connect]:
+        bare(tmp_path / "far.git", filters=False, object_format="sha256")
+        repo = clone(tmp_path / "clone", object_format="sha256")
+        with http_backend(tmp_path, "s3cret") as server:
+            url = server.url.replace("://", "://ann:s3cret@") + "/far.git"
+            yield lambda: GitRemote(repo, url)
