@@ -10,37 +10,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from git_nn.clean import clean
-from git_nn.errors import GitNNError, LayoutError, MergeError
+from git_nn.clean import clean, put_skeleton
+from git_nn.container import Container, Sides, choose, from_theirs
+from git_nn.errors import LayoutError, MergeError
 from git_nn.formats import table
-from git_nn.formats.base import FileSource, Plan
-from git_nn.merge.decide import Side, covers
+from git_nn.formats.base import Arrangement, FileSource, Key, Plan
+from git_nn.merge.decide import covers
+from git_nn.merge.keys import Preference, shown
 from git_nn.model import Model, open_pointer
+from git_nn.objects.layout import Layout
 from git_nn.objects.names import escape
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
 from git_nn.store.base import Store, read_bytes
 
+__all__ = ("Decoder", "Sides", "Wanted", "assemble", "seat")
+
 Wanted = Mapping[str, Entry]
-
-BOTH_CHANGED = "both sides changed the container; ours is kept"
-THEIRS_CHANGED = "both sides changed the container; theirs is kept, as it describes another model"
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """The three versions; ``base`` is None where the file was added on both sides."""
-
-    base: Pointer | None
-    ours: Pointer
-    theirs: Pointer
-
-    def of(self, side: Side) -> Pointer | None:
-        return {"base": self.base, "ours": self.ours, "theirs": self.theirs}[side]
 
 
 @dataclass(frozen=True)
@@ -61,13 +51,20 @@ class Decoder:
 
 
 def assemble(
-    sides: Sides, wanted: Wanted, store: Store, scratch: Path, current: Pointer | None = None
+    sides: Sides,
+    wanted: Wanted,
+    store: Store,
+    scratch: Path,
+    container: Pointer | Preference = "keys",
 ) -> tuple[Pointer, tuple[str, ...]]:
     """The pointer of a file that holds exactly ``wanted``, and what to tell about it.
 
-    ``current`` is an earlier result, whose container will do as well. ``scratch`` is a
-    folder with room for whole files. MergeError where there is no such file.
+    ``scratch`` is a folder with room for whole files. ``container`` is an earlier result, whose
+    container stays where it will do, or what a person prefers where both sides changed it.
+    MergeError where there is no such file.
     """
+    current = container if isinstance(container, Pointer) else None
+    prefer: Preference = "keys" if isinstance(container, Pointer) else container
     broken = _broken_view(wanted)
     if broken is not None:
         raise MergeError(
@@ -75,62 +72,60 @@ def assemble(
             "which would be gone or too small",
             hint="take both from the same side",
         )
-    settled = _natural(sides) is not None
-    found = seat(sides, wanted, store, current)
-    if found is None:
-        return _compose(sides, wanted, store, scratch), () if settled else (BOTH_CHANGED,)
-    notes = {sides.ours.skeleton: BOTH_CHANGED, sides.theirs.skeleton: THEIRS_CHANGED}
-    return found, () if settled or found.skeleton not in notes else (notes[found.skeleton],)
+    if current is not None and _fits(current, wanted, _versions(sides, current), store):
+        return _seated(current, wanted), ()
+    chosen = choose(sides, store, prefer)
+    if not chosen.keyed:
+        found = seat(sides, wanted, store, current, chosen.owner)
+        if found is not None:
+            return found, chosen.notes(found)
+        made = _write(sides, wanted, store, scratch, from_theirs(chosen, sides, store))
+        return made, chosen.notes(chosen.owner)
+    return _keyed(chosen, sides, wanted, store, scratch)
+
+
+def _keyed(
+    chosen: Container, sides: Sides, wanted: Wanted, store: Store, scratch: Path
+) -> tuple[Pointer, tuple[str, ...]]:
+    """A container merged by key; a side's own where the format cannot write that."""
+    versions = _versions(sides)
+    for owner in chosen.ready:
+        if _fits(owner, wanted, versions, store):
+            return _seated(owner, wanted), chosen.notes(owner)
+    try:
+        made = _write(sides, wanted, store, scratch, chosen.from_theirs)
+    except MergeError:
+        found = seat(sides, wanted, store)
+        if found is None:
+            raise
+        return found, replace(chosen, keyed=False).notes(found)
+    return made, chosen.notes(sides.ours)
 
 
 def seat(
-    sides: Sides, wanted: Wanted, store: Store, current: Pointer | None = None
+    sides: Sides,
+    wanted: Wanted,
+    store: Store,
+    current: Pointer | None = None,
+    first: Pointer | None = None,
 ) -> Pointer | None:
     """``wanted`` in a container that is there already; None where none fits."""
     if _broken_view(wanted) is not None:
         return None
-    natural = _natural(sides) or _by_description(sides, store)
-    owners = [side for side in (natural, current, sides.ours, sides.theirs, sides.base) if side]
+    owners = [side for side in (first, *_versions(sides, current)) if side]
     for owner in owners:
         if _fits(owner, wanted, owners, store):
-            entries = sorted_entries(list(wanted.values()))
-            return Pointer(*owner.layout, owner.skeleton, owner.skeleton_size, entries)
+            return _seated(owner, wanted)
     return None
 
 
-def _natural(sides: Sides) -> Pointer | None:
-    """Whose container a three-way merge takes; None where both sides changed it."""
-    ours, theirs, base = sides.ours, sides.theirs, sides.base
-    if theirs.skeleton == ours.skeleton or (base and theirs.skeleton == base.skeleton):
-        return ours
-    return theirs if base and ours.skeleton == base.skeleton else None
+def _seated(owner: Pointer, wanted: Wanted) -> Pointer:
+    entries = sorted_entries(list(wanted.values()))
+    return Pointer(*owner.layout, owner.skeleton, owner.skeleton_size, entries)
 
 
-def _by_description(sides: Sides, store: Store) -> Pointer:
-    """Whose container to take where both sides changed it: ours, unless theirs alone describes
-    another model. Formats like .keras write times and addresses, so that their containers
-    change with every save."""
-    versions = (sides.base, sides.ours, sides.theirs)
-    if any(side is None or side.format != sides.ours.format for side in versions):
-        return sides.ours
-    try:
-        base, ours, theirs = (_described(side, store) for side in versions if side)
-    except GitNNError:
-        return sides.ours
-    return sides.theirs if ours == base != theirs else sides.ours
-
-
-def _described(side: Pointer, store: Store) -> Any:
-    """What the file says about the model, without what every save changes."""
-    fleeting: frozenset[str] = getattr(table.by_name(side.format), "FLEETING", frozenset())
-    found = open_pointer(side, store).structure()
-    return {
-        key: {k: v for k, v in value.items() if k not in fleeting}
-        if isinstance(value, dict)
-        else value
-        for key, value in found.items()
-        if key not in fleeting
-    }
+def _versions(sides: Sides, current: Pointer | None = None) -> list[Pointer]:
+    return [side for side in (current, sides.ours, sides.theirs, sides.base) if side]
 
 
 def _broken_view(wanted: Wanted) -> Window | None:
@@ -208,9 +203,16 @@ class _Contents(Mapping[str, bytes]):
         return len(self.homes)
 
 
-def _compose(sides: Sides, wanted: Wanted, store: Store, scratch: Path) -> Pointer:
-    """Have the format write a file with ``wanted``, and show that it did; MergeError if not."""
+def _write(
+    sides: Sides, wanted: Wanted, store: Store, scratch: Path, keys: frozenset[Key]
+) -> Pointer:
+    """Have the format write a file with ``wanted``, and show that it did; MergeError if not.
+
+    Beside the tensors it is ours, but for ``keys``, which are theirs'.
+    """
     module = table.by_name(sides.ours.format)
+    if hasattr(module, "arrange"):
+        return _arrange(module, sides, wanted, store, keys)
     if not hasattr(module, "compose"):
         raise MergeError(
             "the merged tensors fit neither side's file, "
@@ -222,16 +224,37 @@ def _compose(sides: Sides, wanted: Wanted, store: Store, scratch: Path) -> Point
         open_pointer(sides.ours, store).write(ours)
         open_pointer(sides.theirs, store).write(theirs)
         try:
-            module.compose(ours, theirs, _plan(sides, wanted, store), out)
+            module.compose(ours, theirs, _plan(sides, wanted, store, keys), out)
         except LayoutError as error:
             raise MergeError(f"the merged file cannot be written: {error}") from error
         with out.open("rb") as file:
             made = clean(FileSource.of(file.fileno()), store, previous=sides.ours).pointer
     _verify(made, sides, wanted, store)
+    _verify_keys(made, sides, keys, store)
     return made
 
 
-def _plan(sides: Sides, wanted: Wanted, store: Store) -> Plan:
+def _arrange(
+    module: Any, sides: Sides, wanted: Wanted, store: Store, keys: frozenset[Key]
+) -> Pointer:
+    """The same where the format needs no payload for it: none is read or copied."""
+    payloads = {name: (e.dtype, e.shape) for name, e in wanted.items()}
+    aliases = {name: e.of for name, e in wanted.items() if isinstance(e, Window)}
+    ours, theirs = (open_pointer(side, store) for side in (sides.ours, sides.theirs))
+    with tempfile.TemporaryFile() as out, ours.hollow() as mine, theirs.hollow() as other:
+        module.arrange(mine, other, Arrangement(payloads, aliases, keys), out)
+        out.flush()
+        source = FileSource.of(out.fileno())
+        layout = table.detect(source)
+        with store.batch() as batch:
+            oid, size = put_skeleton(layout, source, batch)
+    made = Pointer(layout.format, layout.version, oid, size, sorted_entries(list(wanted.values())))
+    _verify_layout(layout, wanted)
+    _verify_keys(made, sides, keys, store)
+    return made
+
+
+def _plan(sides: Sides, wanted: Wanted, store: Store, keys: frozenset[Key]) -> Plan:
     ours, theirs = sides.ours.by_name, sides.theirs.by_name
     changed = {name: entry for name, entry in wanted.items() if ours.get(name) != entry}
     taken = frozenset(name for name, entry in changed.items() if theirs.get(name) == entry)
@@ -240,7 +263,8 @@ def _plan(sides: Sides, wanted: Wanted, store: Store) -> Plan:
         for name, entry in changed.items()
         if name not in taken
     }
-    return Plan(taken, frozenset(ours.keys() - wanted.keys()), _Contents(replaced))
+    removed = frozenset(ours.keys() - wanted.keys())
+    return Plan(taken, removed, _Contents(replaced), keys)
 
 
 def _home(entry: Entry, sides: Sides) -> Pointer:
@@ -261,6 +285,31 @@ def _verify(made: Pointer, sides: Sides, wanted: Wanted, store: Store) -> None:
     for name, entry in wanted.items():
         if not _is_written(made.by_name[name], made, entry, _home(entry, sides), decode):
             raise MergeError(f"tensor {escape(name)} was not written as intended")
+
+
+def _verify_layout(layout: Layout, wanted: Wanted) -> None:
+    """A file without payloads has the places of ``wanted``, and no others."""
+    found: dict[str, Any] = {p.name: (p.dtype, p.shape, p.form, p.length) for p in layout.payloads}
+    found |= {v.name: (v.dtype, v.shape, v.payload, v.offset, v.strides) for v in layout.views}
+    intended: dict[str, Any] = {
+        name: (e.dtype, e.shape, e.form, e.length)
+        if isinstance(e, Stored)
+        else (e.dtype, e.shape, e.of, e.offset, e.strides)
+        for name, e in wanted.items()
+    }
+    wrong = [name for name in found.keys() | wanted.keys() if found.get(name) != intended.get(name)]
+    if wrong:
+        raise MergeError(f"tensor {escape(min(wrong))} was not written as intended")
+
+
+def _verify_keys(made: Pointer, sides: Sides, keys: frozenset[Key], store: Store) -> None:
+    """What was to be theirs' is; what belonged to a tensor that is gone may be gone too."""
+    if not keys:
+        return
+    found, theirs = (open_pointer(side, store).keys() or {} for side in (made, sides.theirs))
+    wrong = [key for key in keys if found.get(key) not in (theirs.get(key), None)]
+    if wrong:
+        raise MergeError(f"{shown(sorted(wrong))} was not written as intended")
 
 
 def _is_written(found: Entry, made: Pointer, entry: Entry, home: Pointer, decode: Decoder) -> bool:

@@ -143,9 +143,13 @@ def _put(layout: Layout, source: Source, batch: Batch, similar: Mapping[str, Oid
         Window(view.name, view.dtype, view.shape, view.payload, view.offset, view.strides)
         for view in layout.views
     )
-    skeleton = Skeleton(tuple(_runs(layout, source, batch)))
-    oid, size = batch.put([skeletons.encode(skeleton)])
+    oid, size = put_skeleton(layout, source, batch)
     return Pointer(layout.format, layout.version, oid, size, sorted_entries(entries))
+
+
+def put_skeleton(layout: Layout, source: Source, batch: Batch) -> tuple[Oid, int]:
+    """The skeleton of a file, stored. Where no checksum is claimed no payload is read."""
+    return batch.put([skeletons.encode(Skeleton(tuple(_runs(layout, source, batch))))])
 
 
 def _put_payload(payload: Payload, source: Source, batch: Batch, base: Oid | None) -> Stored:

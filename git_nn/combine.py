@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,16 +23,26 @@ from git_nn.errors import MergeError, MissingObjectError
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
-from git_nn.merge.decide import Combine, Conflict, Decision, decide, outcome
+from git_nn.merge import keys
+from git_nn.merge.decide import Combine, Conflict, Decision, Weave, decide, outcome, resized_view
+from git_nn.merge.keys import preference
+from git_nn.merge.rows import WHOLE, ladder
 from git_nn.merge.rules import ATTRIBUTE, Choice, Rules, rules
 from git_nn.merge.strategies import table as strategies
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
-from git_nn.objects.pointer import Pointer, Stored
+from git_nn.objects.pointer import Pointer, Stored, Window
 from git_nn.store.base import Batch, Buffer, Store
 from git_nn.store.local import LocalStore
+from git_nn.weave import Progress, weave
 
 Result = TypeVar("Result")
+
+NOT_HERE = "rows were not compared: some weights are not on this machine"
+
+
+def unheard(_: int) -> None:
+    """Nobody waits to hear of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +71,25 @@ def rules_for(repo: Repository, path: bytes, override: str | None) -> Rules:
     attribute = lookup(repo, [path], [ATTRIBUTE])[path].get(ATTRIBUTE)
     name = path.decode("utf-8", "surrogateescape")
     recipe = () if override else recipes.load(repo).for_path(name)
-    return rules(attribute, load(repo).section("nn.merge"), override, escape(name), recipe)
+    config = load(repo)
+    settings = config.section("nn.merge")
+    found = rules(attribute, settings, override, escape(name), recipe)
+    return replace(found, skeleton=preference(config.get(keys.SETTING)), ladder=ladder(settings))
 
 
-def merge(sides: Sides, chosen: Rules, store: Store, scratch: Path) -> Merged:
-    """Merge ``sides``; ``scratch`` is a folder with room for whole files."""
+def merge(
+    sides: Sides, chosen: Rules, store: Store, scratch: Path, progress: Progress = unheard
+) -> Merged:
+    """Merge ``sides``; ``scratch`` is a folder with room for whole files.
+
+    ``progress`` is told of bytes of tensors that were read.
+    """
     planned = plan(sides, chosen, store)
     if isinstance(planned, Merged):
         return planned
-    made = carry_out(planned, sides, store)
+    made = carry_out(planned, sides, store, progress)
     try:
-        pointer, notes = assemble(sides, made.wanted, store, scratch)
+        pointer, notes = assemble(sides, made.wanted, store, scratch, chosen.skeleton)
     except MergeError as error:
         return Merged(sides.ours, made.decisions, whole=error.message)
     return Merged(pointer, made.decisions, notes=(*made.notes, *notes))
@@ -89,14 +107,30 @@ def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, 
         return Merged(theirs)
     if why := _incomparable(sides):
         return _whole(sides, chosen.default, why)
-    return decide(base, ours, theirs, chosen.choose, Decoder(store))
+    decoder = Decoder(store)
+    return decide(base, ours, theirs, chosen.choose, decoder, ladder=chosen.ladder)
 
 
-def merge_in(repo: Repository, store: LocalStore, sides: Sides, chosen: Rules) -> Merged:
-    """Merge in ``repo``, whose store may have to fetch from its neighbours first."""
-    return with_neighbours(
-        repo, store, sides, lambda: merge(sides, chosen, store, repo.nn_dir / "tmp")
-    )
+def merge_in(
+    repo: Repository,
+    store: LocalStore,
+    sides: Sides,
+    chosen: Rules,
+    progress: Progress = unheard,
+) -> Merged:
+    """Merge in ``repo``, whose store may have to fetch from its neighbours first.
+
+    Where weights are missing all the same, no rows are compared.
+    """
+
+    def work(chosen: Rules) -> Merged:
+        return merge(sides, chosen, store, repo.nn_dir / "tmp", progress)
+
+    try:
+        return with_neighbours(repo, store, sides, lambda: work(chosen))
+    except MissingObjectError:
+        merged = work(replace(chosen, ladder=WHOLE))
+        return replace(merged, notes=(*merged.notes, NOT_HERE))
 
 
 def with_neighbours(
@@ -153,19 +187,44 @@ class Made:
     notes: tuple[str, ...]
 
 
-def carry_out(decisions: Sequence[Decision], sides: Sides, store: Store) -> Made:
-    """Compute every Combine; one whose stored form cannot be decoded becomes a conflict."""
+def carry_out(
+    decisions: Sequence[Decision], sides: Sides, store: Store, progress: Progress = unheard
+) -> Made:
+    """Weave and compute what is to be; what cannot be, as its stored form cannot be decoded or
+    its rows do not allow it, becomes what is decided otherwise."""
     done = list(decisions)
-    wanted = {d.name: entry for d in decisions if (entry := outcome(d)) is not None}
+    made: dict[str, Stored] = {}
     notes: list[str] = []
-    if any(isinstance(decision, Combine) for decision in decisions):
+    if any(isinstance(decision, Combine | Weave) for decision in decisions):
         with store.batch() as batch:
             for i, decision in enumerate(decisions):
-                if isinstance(decision, Combine):
-                    done[i], entry, strange = _combine(decision, sides, store, batch)
-                    wanted[decision.name] = entry
-                    notes += [_warning(decision, strange)] if strange else []
-    return Made(tuple(done), wanted, tuple(notes))
+                done[i], new, note = _made(decision, sides, store, batch, progress)
+                made |= {decision.name: new} if new is not None else {}
+                notes += [note] if note else []
+    done = [_followed(decision, made) for decision in done]
+    kept = {d.name: entry for d in done if (entry := outcome(d)) is not None}
+    return Made(tuple(done), kept | made, tuple(notes))
+
+
+def _made(
+    decision: Decision, sides: Sides, store: Store, batch: Batch, progress: Progress
+) -> tuple[Decision, Stored | None, str]:
+    """The decision, the tensor where it was made anew, and what to tell."""
+    if isinstance(decision, Weave):
+        decision, woven = weave(decision, sides, store, batch, progress)
+        if isinstance(decision, Weave):
+            return decision, woven, decision.note
+    if not isinstance(decision, Combine):
+        return decision, None, ""
+    found, entry, strange = _combine(decision, sides, store, batch, progress)
+    return found, entry, _warning(decision, strange) if strange else ""
+
+
+def _followed(decision: Decision, made: Mapping[str, Stored]) -> Decision:
+    """A view goes with its payload, where that got another number of rows from one side."""
+    if isinstance(decision, Conflict) and isinstance(decision.ours, Window):
+        return (decision.ours.of in made and resized_view(decision)) or decision
+    return decision
 
 
 def _warning(decision: Combine, strange: int) -> str:
@@ -174,7 +233,7 @@ def _warning(decision: Combine, strange: int) -> str:
 
 
 def _combine(
-    decision: Combine, sides: Sides, store: Store, batch: Batch
+    decision: Combine, sides: Sides, store: Store, batch: Batch, progress: Progress
 ) -> tuple[Decision, Stored, int]:
     """The decision, the tensor that it gives, and how many computed values are not finite."""
     from git_nn.merge.arithmetic import Version, Versions, merge_tensor
@@ -185,7 +244,7 @@ def _combine(
     versions = [(sides.ours, ours), (sides.theirs, theirs)]
     if base is not None and sides.base is not None:
         versions.append((sides.base, base))
-    reads = [_packed(side, entry, store) for side, entry in versions]
+    reads = [_packed(side, entry, store, progress) for side, entry in versions]
     readable = [
         Version(entry.oid, read)
         for (_, entry), read in zip(versions, reads, strict=True)
@@ -208,9 +267,17 @@ def _combine(
     return decision, Stored(name, ours.dtype, ours.shape, oid, length), strange
 
 
-def _packed(side: Pointer, entry: Stored, store: Store) -> Callable[[], Iterable[Buffer]] | None:
+def _packed(
+    side: Pointer, entry: Stored, store: Store, progress: Progress
+) -> Callable[[], Iterable[Buffer]] | None:
     """Reads the packed array in pieces; None where the stored form cannot be decoded."""
     if not entry.form:
-        return lambda: store.read(entry.oid)
+        return lambda: _counted(store.read(entry.oid), progress)
     data = open_pointer(side, store).read(entry.name)
-    return None if data is None else lambda: [data]
+    return None if data is None else lambda: _counted([data], progress)
+
+
+def _counted(pieces: Iterable[Buffer], progress: Progress) -> Iterator[Buffer]:
+    for piece in pieces:
+        yield piece
+        progress(len(piece))

@@ -10,6 +10,7 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from git_nn import clean, smudge
 from git_nn.errors import MissingObjectError, PointerError
 from git_nn.formats import table
-from git_nn.formats.base import Beside, FileSource, Source, pieces
+from git_nn.formats.base import Beside, FileSource, Key, Source, pieces
 from git_nn.objects.layout import Extent, Layout
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Window
@@ -170,9 +171,20 @@ class StoredModel(Model):
         return [part.length for part in self.skeleton.parts(name)]
 
     def structure(self) -> dict[str, Any]:
-        """Read from a hollow file: literals in place, every payload a hole of zeros."""
+        """Read from a hollow file."""
         if not table.has_structure(self.pointer.format):
             return {}
+        with self.hollow() as source:
+            return table.structure(self.pointer.format, source)
+
+    def keys(self) -> dict[Key, str] | None:
+        """The data beside the tensors by key; None where the format has no keys."""
+        with self.hollow() as source:
+            return table.keys(self.pointer.format, source)
+
+    @contextmanager
+    def hollow(self) -> Iterator[FileSource]:
+        """The file with zeros for payloads."""
         with tempfile.TemporaryFile() as file:
             file.truncate(self.skeleton.size)
             position = 0
@@ -182,7 +194,7 @@ class StoredModel(Model):
                 elif isinstance(run, Blob):
                     os.pwrite(file.fileno(), read_bytes(self.store, run.oid), position)
                 position += run.length
-            return table.structure(self.pointer.format, FileSource.of(file.fileno()))
+            yield FileSource.of(file.fileno())
 
     def write(self, path: Path) -> None:
         with path.open("xb+") as file:

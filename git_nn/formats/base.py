@@ -27,10 +27,17 @@ and either kind may have
         JSON values. Payload bytes of ``source`` may all read as zero.
     FLEETING: frozenset[str]
         Keys of ``structure``, on its first two levels, that every save changes.
+    def keys(source: Source) -> dict[Key, str]
+        The data beside the tensors that a merge may take key by key, each value as some
+        text that is equal where the values are. Payload bytes may all read as zero.
     def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None
         Write a file that is ``ours`` changed by ``plan`` where tensors were added,
         removed or resized. Raises MergeError where the format cannot do that. The caller
         parses the result and compares every tensor.
+    def arrange(ours: Source, theirs: Source, plan: Arrangement, out: BinaryIO) -> None
+        The same without payloads, which leaves them all where they are: write everything
+        but the payloads of such a file, and holes for these. Only for formats in which nothing
+        else follows from the payloads; they need no ``compose``. MergeError as there.
 """
 
 from __future__ import annotations
@@ -137,10 +144,30 @@ def pieces(source: Source, offset: int, length: int) -> Iterator[bytes]:
         yield source.read(start, min(PIECE, offset + length - start))
 
 
+Key = tuple[str, str]  # where in the file, and the name there
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a composed file differs from ours: see ``compose`` above."""
+    """How a composed file differs from ours: see ``compose`` above.
+
+    ``keys`` have theirs' value, or are not there as in theirs.
+    """
 
     from_theirs: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     replaced: Mapping[str, bytes] = field(default_factory=dict)
+    keys: frozenset[Key] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """The tensors of an arranged file: see ``arrange`` above.
+
+    ``tensors`` are (dtype, shape) by name; those in ``aliases`` are another one's payload whole.
+    ``keys`` have theirs' value, or are not there as in theirs.
+    """
+
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    keys: frozenset[Key] = frozenset()

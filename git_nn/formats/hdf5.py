@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from git_nn.errors import LayoutError, MergeError
-from git_nn.formats.base import BytesSource, Plan, Source
+from git_nn.formats.base import BytesSource, Key, Plan, Source
 from git_nn.objects.layout import Extent, Layout, Payload
 
 NAME = "hdf5"
@@ -61,6 +61,11 @@ def structure(source: Source) -> dict[str, Any]:
     return found
 
 
+def keys(source: Source) -> dict[Key, str]:
+    """The attributes of groups and datasets, but for those that follow from the tensors."""
+    return {(where, name): digest for where, name, digest in _ask("keys", source)}
+
+
 def _ask(operation: str, source: Source) -> Any:
     """What the worker says about ``source``. Imported late: most files are only sniffed at."""
     from git_nn.formats import hdf5_process
@@ -88,6 +93,7 @@ def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
         sorted(plan.removed),
         sorted(plan.from_theirs),
         replaced,
+        sorted(plan.keys),
     ]
     size = ours.stat().st_size + theirs.stat().st_size
     # A merge of a person's own files takes what it takes; the limit only ends what hangs.

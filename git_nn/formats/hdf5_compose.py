@@ -17,7 +17,7 @@ import numpy as np
 from h5py import h5d, h5s
 
 from git_nn.errors import MergeError
-from git_nn.formats import hdf5_keras
+from git_nn.formats import hdf5_keras, hdf5_keys
 from git_nn.formats.hdf5_links import child, ensure_groups, find, shown
 
 PIECE = 4 * 1024 * 1024
@@ -25,19 +25,14 @@ PIECE = 4 * 1024 * 1024
 Fetch = Callable[[int, int, int], bytes]
 
 
-def compose(
-    paths: list[bytes],
-    removed: list[str],
-    from_theirs: list[str],
-    replaced: list[str],
-    fetch: Fetch,
-) -> None:
+def compose(paths: list[bytes], plan: list[Any], fetch: Fetch) -> None:
     """Change the file at the last of ``paths``, a copy of ours; the others are ours and theirs.
 
-    The new bytes of a tensor in ``replaced``, after 8 bytes of their length, are the source
-    with its number.
+    ``plan`` lists what is removed, from theirs and replaced, and the keys from theirs. The new
+    bytes of a replaced tensor, after 8 bytes of their length, are the source with its number.
     """
     ours_path, theirs_path, out_path = paths
+    removed, from_theirs, replaced, keys = plan
     with (
         h5py.File(ours_path, "r") as ours,
         h5py.File(theirs_path, "r") as theirs,
@@ -49,6 +44,7 @@ def compose(
             _copy(theirs, out, _path(name))
         for index, name in enumerate(replaced):
             _write(theirs, out, _path(name), _gather(fetch, index))
+        hdf5_keys.take(theirs, out, keys)
         hdf5_keras.reconcile(ours, theirs, out)
 
 

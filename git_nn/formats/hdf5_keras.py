@@ -51,6 +51,11 @@ def reconcile(ours: h5py.File, theirs: h5py.File, out: h5py.File) -> None:
             _unite(theirs, out, part)
 
 
+def is_list(name: str) -> bool:
+    """Whether an attribute is one of the lists, or a part of one."""
+    return name.rstrip("0123456789") in _LISTS
+
+
 def _groups(file: h5py.File, part: bytes) -> dict[bytes, h5py.Group]:
     """Every group of a part of the file by its path, the part's own included."""
     root = find(file, part)

@@ -128,11 +128,14 @@ def _serve(operation: str, args: list[Any], fetch: Fetch) -> Any:
     if operation == "compose":
         from git_nn.formats import hdf5_compose
 
-        paths, removed, from_theirs, replaced = args
-        return hdf5_compose.compose(paths, removed, from_theirs, replaced, fetch)
-    from git_nn.formats import hdf5_read
+        return hdf5_compose.compose(args[0], args[1:], fetch)
+    from git_nn.formats import hdf5_keys, hdf5_read
 
-    function = {"layout": hdf5_read.layout, "structure": hdf5_read.structure}[operation]
+    function = {
+        "layout": hdf5_read.layout,
+        "structure": hdf5_read.structure,
+        "keys": hdf5_keys.read,
+    }[operation]
     return function(Content(args[0], fetch))
 
 

@@ -8,13 +8,12 @@ header, MAX_TENSORS tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from git_nn.errors import LayoutError, MergeError
-from git_nn.formats.base import FileSource, Plan, Source, pieces
+from git_nn.formats.base import Arrangement, Key, Source
 from git_nn.objects.layout import MAX_TENSORS, Extent, Layout, Payload, View
 from git_nn.objects.names import natural_key
 from git_nn.objects.tensor import check_shape, contiguous_strides, nbytes
@@ -39,6 +38,7 @@ DTYPES = {
     "I32": "i32", "U32": "u32", "F32": "f32", "C64": "c64",
     "I64": "i64", "U64": "u64", "F64": "f64",
 }  # fmt: skip
+_WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,59 +134,61 @@ def _tensor(name: str, entry: Any, base: int, size: int) -> _Tensor:
     return _Tensor(name, kind, tuple(shape), base + begin, base + end)
 
 
-def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
-    """Write ours changed by ``plan``: ours' order and metadata, then what theirs adds.
+def keys(source: Source) -> dict[Key, str]:
+    """The entries of ``__metadata__``, which are all strings."""
+    _, header = _header(source)
+    metadata = header.get(METADATA, {})
+    _check_metadata(metadata)
+    return {("", name): value for name, value in metadata.items()}
 
-    A replaced tensor has the dtype and shape of the side that it comes from.
-    """
+
+def arrange(ours: Source, theirs: Source, plan: Arrangement, out: BinaryIO) -> None:
+    """Write the header: ours' order and metadata, then what theirs adds, then what is new."""
     try:
-        with ours.open("rb") as a, theirs.open("rb") as b, out.open("wb") as file:
-            _compose(FileSource.of(a.fileno()), FileSource.of(b.fileno()), plan, file)
+        entries = _arranged(ours, theirs, plan)
     except (LayoutError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MergeError(f"the merged safetensors file cannot be written: {error}") from error
-
-
-def _compose(ours: Source, theirs: Source, plan: Plan, file: BinaryIO) -> None:
-    chosen = _chosen(ours, theirs, plan)
-    _, header = _header(ours)
-    entries: dict[str, Any] = {METADATA: header[METADATA]} if METADATA in header else {}
-    position = 0
-    for tensor, _ in chosen:
-        stop = position + tensor.stop - tensor.start
-        spec = {"dtype": tensor.type, "shape": tensor.shape, "data_offsets": (position, stop)}
-        entries[tensor.name] = spec
-        position = stop
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # as the library pads, so that f64 stays aligned
-    file.write(len(text).to_bytes(8, "little") + text)
-    for tensor, source in chosen:
-        file.writelines(_content(tensor, source, plan))
+    if len(text) > HEADER:
+        raise MergeError("the header of the merged safetensors file is too long")
+    out.write(len(text).to_bytes(8, "little") + text)
+    stops = (e["data_offsets"][1] for name, e in entries.items() if name != METADATA)
+    out.truncate(8 + len(text) + max(stops, default=0))
 
 
-def _content(tensor: _Tensor, source: Source, plan: Plan) -> Iterable[bytes]:
-    length = tensor.stop - tensor.start
-    merged = plan.replaced.get(tensor.name)
-    if merged is None:
-        return pieces(source, tensor.start, length)
-    if len(merged) != length:
-        raise LayoutError(f"{tensor.name!r}: the merged values differ in size from the tensor")
-    return (merged,)
+def _arranged(ours: Source, theirs: Source, plan: Arrangement) -> dict[str, Any]:
+    """The header of the result, metadata first as the library writes it."""
+    mine, other = _header(ours)[1], _header(theirs)[1]
+    metadata = _merged_metadata(mine, other, plan)
+    entries: dict[str, Any] = {} if metadata is None else {METADATA: metadata}
+    names = [name for name in dict.fromkeys((*mine, *other, *plan.tensors)) if name in plan.tensors]
+    position = 0
+    places: dict[str, tuple[int, int]] = {}
+    for name in names:
+        dtype, shape = plan.tensors[name]
+        if name not in plan.aliases:
+            places[name] = (position, position + nbytes(dtype, shape))
+            position = places[name][1]
+    for name in names:
+        dtype, shape = plan.tensors[name]
+        offsets = places[plan.aliases.get(name, name)]
+        if nbytes(dtype, shape) != offsets[1] - offsets[0]:
+            raise LayoutError(f"{name!r} is a part of {plan.aliases[name]!r}")
+        entries[name] = {"dtype": _WORDS[dtype], "shape": shape, "data_offsets": offsets}
+    return entries
 
 
-def _chosen(ours: Source, theirs: Source, plan: Plan) -> list[tuple[_Tensor, Source]]:
-    """The tensors of the result in their order, each with the file that has its bytes."""
-    added = {tensor.name: tensor for tensor in _tensors(theirs) if tensor.name in plan.from_theirs}
-    missing = plan.from_theirs - set(added)
-    if missing:
-        raise LayoutError(f"theirs has no tensor {min(missing)!r}")
-    chosen: list[tuple[_Tensor, Source]] = []
-    for tensor in _tensors(ours):
-        if tensor.name in added:
-            chosen.append((added.pop(tensor.name), theirs))
-        elif tensor.name not in plan.removed:
-            chosen.append((tensor, ours))
-    chosen += ((tensor, theirs) for tensor in added.values())
-    stray = set(plan.replaced) - {tensor.name for tensor, _ in chosen}
-    if stray:
-        raise LayoutError(f"neither side has a tensor {min(stray)!r}")
-    return chosen
+def _merged_metadata(
+    mine: dict[str, Any], other: dict[str, Any], plan: Arrangement
+) -> dict[str, str] | None:
+    """Ours' metadata with the values that are theirs; None where there are none."""
+    if not plan.keys:
+        return mine.get(METADATA)
+    merged, source = dict(mine.get(METADATA, {})), other.get(METADATA, {})
+    for _, name in sorted(plan.keys):
+        if name in source:
+            merged[name] = source[name]
+        else:
+            merged.pop(name, None)
+    return merged or None

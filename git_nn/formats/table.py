@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from git_nn.errors import LayoutError
 from git_nn.formats import opaque as _opaque
-from git_nn.formats.base import Beside, Source
+from git_nn.formats.base import Beside, Key, Source
 from git_nn.objects.layout import Layout, check
 from git_nn.objects.pointer import MAX_SIZE
 from git_nn.objects.tensor import format_shape
@@ -153,6 +153,16 @@ def structure(name: str, source: Source) -> dict[str, Any]:
         found: dict[str, Any] = by_name(name).structure(source)
     except Exception:  # noqa: BLE001 - as in detect; a diff goes on without it
         return {}
+    return found
+
+
+def keys(name: str, source: Source) -> dict[Key, str] | None:
+    """The keyed data of a file; None where the format has no keys or they cannot be read."""
+    try:
+        module = by_name(name)
+        found: dict[Key, str] | None = module.keys(source) if hasattr(module, "keys") else None
+    except Exception:  # noqa: BLE001 - as in detect; a merge goes on without them
+        return None
     return found
 
 

@@ -22,6 +22,8 @@ from fnmatch import fnmatchcase
 from math import isfinite
 
 from git_nn.errors import UsageError
+from git_nn.merge.keys import Preference
+from git_nn.merge.rows import BY_ROWS, Ladder
 from git_nn.merge.strategies import table
 
 ATTRIBUTE = "nn-merge"
@@ -49,10 +51,16 @@ Pattern = tuple[str, Choice | None]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a person chose for one path; ``patterns`` are globs over tensor names."""
+    """What a person chose for one path; ``patterns`` are globs over tensor names.
+
+    ``skeleton`` is for data beside the tensors that both sides changed, ``ladder`` for tensors
+    of which they changed different rows.
+    """
 
     default: Choice | None = None
     patterns: tuple[Pattern, ...] = ()
+    skeleton: Preference = "keys"
+    ladder: Ladder = BY_ROWS
 
     def choose(self, name: str) -> Choice | None:
         """The choice for a tensor; None is a conflict."""

@@ -11,8 +11,8 @@ from safetensors import deserialize, safe_open
 from safetensors.torch import load_file, save
 
 import git_nn
-from git_nn.formats import safetensors, table
-from git_nn.formats.base import BytesSource, Plan
+from git_nn.formats import table
+from git_nn.formats.base import BytesSource
 from git_nn.objects import pointer as pointers
 from tests.contract.format_contract import FormatContract, Sample, Tensor
 from tests.interop.test_torch import DTYPES, raw
@@ -100,31 +100,6 @@ def test_structure_is_the_metadata_that_the_library_reads(tmp_path: Path) -> Non
     (tmp_path / "m").write_bytes(data)
     with safe_open(tmp_path / "m", "pt") as file:
         assert table.structure("safetensors", BytesSource(data)) == {"metadata": file.metadata()}
-
-
-def test_the_library_reads_what_compose_writes(tmp_path: Path) -> None:
-    ours, theirs = layers(), every_dtype()
-    (tmp_path / "ours").write_bytes(save(ours, {"format": "pt"}))
-    (tmp_path / "theirs").write_bytes(save({**theirs, "scalar": torch.ones(7)}))
-    merged = torch.full((6, 5), 0.25)
-    plan = Plan(
-        from_theirs=frozenset({*theirs, "scalar"}),
-        removed=frozenset({"layers.3.weight", "é"}),
-        replaced={"layers.4.weight": raw(merged)},
-    )
-    out = tmp_path / "out"
-    safetensors.compose(tmp_path / "ours", tmp_path / "theirs", plan, out)
-    found = load_file(out)
-    wanted = {**ours, **theirs, "scalar": torch.ones(7), "layers.4.weight": merged}
-    del wanted["layers.3.weight"], wanted["é"]
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
-        assert raw(found[name]) == raw(tensor), name
-    with safe_open(out, "pt") as file:
-        assert file.metadata() == {"format": "pt"}
-    layout = table.detect(BytesSource(out.read_bytes()))
-    assert layout.format == "safetensors"
 
 
 def test_added_removed_and_resized_tensors_merge(repo: Repo) -> None:

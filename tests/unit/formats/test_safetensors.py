@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import random
 import struct
+import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from git_nn.clean import clean, point
 from git_nn.errors import MergeError
 from git_nn.formats import safetensors, table
-from git_nn.formats.base import BytesSource, Plan
+from git_nn.formats.base import Arrangement, BytesSource
 from git_nn.objects import skeleton as skeletons
 from git_nn.objects.layout import Layout
 from git_nn.objects.pointer import render
@@ -266,64 +266,70 @@ def test_of_a_long_header_with_metadata_in_another_order_one_piece_is_new() -> N
     assert [left == right for left, right in zip(*cut, strict=True)].count(False) == 1
 
 
-def composed(tmp_path: Path, ours: bytes, theirs: bytes, plan: Plan) -> bytes:
-    (tmp_path / "ours").write_bytes(ours)
-    (tmp_path / "theirs").write_bytes(theirs)
-    safetensors.compose(tmp_path / "ours", tmp_path / "theirs", plan, tmp_path / "out")
-    return (tmp_path / "out").read_bytes()
+def arranged(ours: bytes, theirs: bytes, plan: Arrangement) -> bytes:
+    with tempfile.TemporaryFile() as out:
+        safetensors.arrange(BytesSource(ours), BytesSource(theirs), plan, out)
+        out.seek(0)
+        return out.read()
 
 
-def test_compose_adds_removes_resizes_and_replaces(tmp_path: Path) -> None:
+def specs(tensors: Mapping[str, Spec]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (safetensors.DTYPES[t[0]], t[1]) for name, t in tensors.items()}
+
+
+def test_an_arranged_file_has_the_tensors_of_the_plan_and_ours_order() -> None:
     theirs: dict[str, Spec] = {
         "new.1": ("F16", (2,), values(4, 7)),
         "layers.10.weight": ("F64", (5,), values(40, 8)),
-        "ignored": ("U8", (1,), b"x"),
         "new.0": ("I8", (0,), b""),
     }
-    plan = Plan(
-        from_theirs=frozenset({"new.1", "new.0", "layers.10.weight"}),
-        removed=frozenset({"scalar", "never there"}),
-        replaced={"layers.2.weight": b"merged"},
-    )
-    metadata, result = read(composed(tmp_path, write(SMALL, {"a": "é"}), write(theirs), plan))
+    wanted = {name: SMALL[name] for name in ("layers.2.weight", "empty", ODD)} | theirs
+    wanted["computed"] = ("BF16", (3, 2), bytes(12))
+    data = arranged(write(SMALL, {"a": "é"}), write(theirs), Arrangement(specs(wanted)))
+    metadata, result = read(data)
     assert metadata == {"a": "é"}
-    assert list(result) == ["layers.10.weight", "layers.2.weight", "empty", ODD, "new.1", "new.0"]
-    assert result == {
-        "layers.10.weight": theirs["layers.10.weight"],
-        "layers.2.weight": ("BF16", (3,), b"merged"),
-        "empty": SMALL["empty"],
-        ODD: SMALL[ODD],
-        "new.1": theirs["new.1"],
-        "new.0": theirs["new.0"],
-    }
+    assert list(result) == [
+        "layers.10.weight", "layers.2.weight", "empty", ODD, "new.1", "new.0", "computed",
+    ]  # fmt: skip
+    assert {name: t[:2] for name, t in result.items()} == {n: t[:2] for n, t in wanted.items()}
+    assert not any(b"".join(t[2] for t in result.values()))
 
 
-def test_compose_pads_the_header_to_eight_bytes(tmp_path: Path) -> None:
+def test_keys_are_theirs_or_gone_as_in_theirs() -> None:
+    ours = write(SMALL, {"epoch": "2", "old": "x", "kept": "1"})
+    theirs = write(SMALL, {"epoch": "3", "new": "y", "kept": "2"})
+    keys = frozenset({("", "epoch"), ("", "old"), ("", "new")})
+    metadata, _ = read(arranged(ours, theirs, Arrangement(specs(SMALL), keys=keys)))
+    assert metadata == {"epoch": "3", "kept": "1", "new": "y"}
+    assert safetensors.keys(BytesSource(theirs))[("", "epoch")] == "3"
+
+
+def test_an_arranged_header_is_padded_to_eight_bytes() -> None:
     for drop in SMALL:
-        plan = Plan(removed=frozenset({drop}))
-        data = composed(tmp_path, write(SMALL), write({}), plan)
+        plan = Arrangement({name: spec for name, spec in specs(SMALL).items() if name != drop})
+        data = arranged(write(SMALL), write({}), plan)
         assert int.from_bytes(data[:8], "little") % 8 == 0
         assert layout_of(data).format == "safetensors"
 
 
-def test_compose_without_changes_keeps_the_bytes_of_a_plain_file(tmp_path: Path) -> None:
+def test_arranging_what_is_there_keeps_the_header_of_a_plain_file() -> None:
     data = write(SMALL, {"format": "pt"})
-    assert composed(tmp_path, data, data, Plan()) == data
+    made = arranged(data, data, Arrangement(specs(SMALL)))
+    start = 8 + int.from_bytes(data[:8], "little")
+    assert (made[:start], len(made)) == (data[:start], len(data))
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(from_theirs=frozenset({"missing"})),
-        Plan(replaced={"layers.2.weight": b"too long by far"}),
-        Plan(replaced={"missing": b""}),
-    ],
-)
-def test_compose_refuses_a_plan_that_does_not_fit(tmp_path: Path, plan: Plan) -> None:
+def test_a_tied_tensor_has_the_place_of_its_payload_or_none() -> None:
+    tensors = {"embed": ("f32", (2, 3)), "head": ("f32", (2, 3))}
+    _, result = read(arranged(write({}), write({}), Arrangement(tensors, {"head": "embed"})))
+    assert result["head"] == result["embed"]
+    part = {"embed": ("f32", (2, 3)), "head": ("f32", (1, 3))}
+    with pytest.raises(MergeError, match="is a part of 'embed'"):
+        arranged(write({}), write({}), Arrangement(part, {"head": "embed"}))
+
+
+def test_what_safetensors_cannot_hold_is_a_merge_error() -> None:
     with pytest.raises(MergeError):
-        composed(tmp_path, write(SMALL), write({}), plan)
-
-
-def test_compose_of_something_else_is_a_merge_error(tmp_path: Path) -> None:
+        arranged(write(SMALL), write({}), Arrangement({"w": ("c128", (1,))}))
     with pytest.raises(MergeError):
-        composed(tmp_path, b"{}", write({}), Plan())
+        arranged(b"{}", write({}), Arrangement({}))

@@ -11,12 +11,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from git_nn.assemble import BOTH_CHANGED, Sides, assemble
+from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
 from git_nn.combine import Merged, merge, virtual
 from git_nn.errors import MergeError, MissingObjectError
 from git_nn.formats.base import BytesSource
 from git_nn.merge.report import lines, summary
+from git_nn.merge.rows import WHOLE
 from git_nn.merge.rules import Choice, Rules
 from git_nn.model import open_pointer
 from git_nn.objects.oid import Oid, oid_of
@@ -242,14 +243,14 @@ def test_a_cast_of_equal_length_takes_the_container_that_says_so(tmp_path: Path)
     assert data == safetensors_file(expected)
 
 
-def test_a_container_that_both_sides_changed_is_ours_and_that_is_told(tmp_path: Path) -> None:
+def test_a_key_that_both_sides_changed_is_ours_and_that_is_told(tmp_path: Path) -> None:
     files = [
         safetensors_file(base_model(**c), {"epoch": e})
         for c, e in (({}, "1"), ({"a": X}, "2"), ({"b": Y}, "3"))
     ]
     merged, data = run(tmp_path, *files)
     assert merged.is_clean
-    assert merged.notes == (BOTH_CHANGED,)
+    assert merged.notes == ("both sides changed epoch beside the tensors; ours is kept",)
     assert data == safetensors_file(base_model(a=X, b=Y), {"epoch": "2"})
 
 
@@ -426,7 +427,8 @@ def test_a_missing_tensor_is_an_error_and_no_merge(tmp_path: Path) -> None:
     gone = sides_of(other, files[0], files[1], files[0])
     with pytest.raises(MissingObjectError):
         merge(sides, MEAN, other, tmp_path)
-    assert merge(sides, NONE, other, tmp_path).pointer == gone.ours  # nothing is read for this
+    by_tensors = Rules(ladder=WHOLE)
+    assert merge(sides, by_tensors, other, tmp_path).pointer == gone.ours  # nothing is read
 
 
 def test_a_lying_store_makes_no_file(tmp_path: Path) -> None:
@@ -440,9 +442,9 @@ def test_a_lying_store_makes_no_file(tmp_path: Path) -> None:
             yield bytes(len(data)) if oid in self.lies else data
 
     store = Lying()
-    base = safetensors_file(base_model())
-    ours = safetensors_file({**base_model(a=X), "e": Y})
-    theirs = safetensors_file({**base_model(), "f": Z})
+    base = h5_file(base_model())
+    ours = h5_file({**base_model(a=X), "e": Y})
+    theirs = h5_file({**base_model(), "f": Z})
     sides = sides_of(store, base, ours, theirs)
     store.lies = [oid_of(Z.tobytes())]
     merged = merge(sides, NONE, store, tmp_path)
