@@ -9,7 +9,8 @@ takes the result from %A, and takes exit status 0 as merged and 1 as a conflict.
 3. %L above 7 is the merge of two merge bases: no person will see it, so what is unsettled
    takes the value that both started from, silently.
 4. 'git merge -X ours' is not told to drivers; what to do comes from the attribute
-   nn-merge, the configuration and GIT_NN_MERGE.
+   nn-merge, the recipe file, the configuration and GIT_NN_MERGE; or, where a merge is made
+   again or only tried (GIT_NN_REPLAY), from a plan, and then nothing is told or recorded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from git_nn.combine import Merged
     from git_nn.conflicts import Blobs
     from git_nn.gitio.repository import Repository
+    from git_nn.merge.rules import Rules
     from git_nn.objects.pointer import Pointer
     from git_nn.store.local import LocalStore
 
@@ -56,43 +59,81 @@ def main(argv: list[str] | None = None) -> int:
     return CONFLICT
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What Git wants merged, and where."""
+
+    repo: Repository
+    store: LocalStore
+    files: list[Path]
+    path: bytes
+
+
 def _merge(files: list[Path], level: int, path: bytes) -> int:
-    from git_nn import conflicts
     from git_nn.drivers.open import open_repository, store_of
-    from git_nn.resolve import Version, record_of, unsettled_of
 
     repo = open_repository()
-    store = store_of(repo)
+    asked = _Asked(repo, store_of(repo), files, path)
+    plan = os.environ.get("GIT_NN_REPLAY")
+    if plan:
+        return _merge_by_plan(asked, Path(plan), is_virtual=level > TOP_LEVEL)
     if level > TOP_LEVEL:
-        return _merge_bases(repo, store, files, path)
-    sides, merged = _merged(repo, store, files, path)
-    # The record first: without it the settled tensors of a conflict would be computed again.
-    if not merged.is_clean:
-        blobs = _blobs(repo, files, sides)
-        file = unsettled_of(Version(path, blobs, sides), merged)
-        conflicts.save(repo, record_of(repo, store, file))
+        return _merge_bases(asked)
+    sides, chosen, merged = _merged(asked)
+    # The records first: without them the settled tensors of a conflict would be computed again.
+    _remember(asked, sides, chosen, merged)
     _replace(files[1], merged.pointer)
     _report(repo, path, merged)
     return MERGED if merged.is_clean else CONFLICT
 
 
-def _merged(
-    repo: Repository, store: LocalStore, files: list[Path], path: bytes
-) -> tuple[Sides, Merged]:
+def _merged(asked: _Asked) -> tuple[Sides, Rules, Merged]:
     from git_nn.combine import merge_in, rules_for
 
-    sides = _sides(files, store)
-    chosen = rules_for(repo, path, os.environ.get("GIT_NN_MERGE"))
-    return sides, merge_in(repo, store, sides, chosen)
+    sides = _sides(asked.files, asked.store)
+    chosen = rules_for(asked.repo, asked.path, os.environ.get("GIT_NN_MERGE"))
+    return sides, chosen, merge_in(asked.repo, asked.store, sides, chosen)
 
 
-def _merge_bases(repo: Repository, store: LocalStore, files: list[Path], path: bytes) -> int:
+def _merge_bases(asked: _Asked) -> int:
     one_thread_per_product()
     from git_nn.combine import virtual
 
-    sides, merged = _merged(repo, store, files, path)
-    _replace(files[1], virtual(sides, merged, store))
+    sides, _, merged = _merged(asked)
+    _replace(asked.files[1], virtual(sides, merged, asked.store))
     return MERGED
+
+
+def _remember(asked: _Asked, sides: Sides, chosen: Rules, merged: Merged) -> None:
+    """Write down how the result was made, and what is left to settle."""
+    from git_nn import conflicts, origins
+    from git_nn.resolve import Version, record_of, unsettled_of
+
+    repo, store, path = asked.repo, asked.store, asked.path
+    origin = origins.of(repo, chosen, merged)
+    if merged.is_clean and not origin.is_worth_telling:
+        return
+    blobs = _blobs(repo, asked.files, sides)
+    origins.save(repo, path, blobs, merged.pointer, origin)
+    if not merged.is_clean:
+        file = unsettled_of(Version(path, blobs, sides), merged)
+        conflicts.save(repo, record_of(repo, store, file))
+
+
+def _merge_by_plan(asked: _Asked, file: Path, *, is_virtual: bool) -> int:
+    from git_nn.combine import virtual
+    from git_nn.merge import trailers
+    from git_nn.replay import merge_by, merge_by_rules
+
+    plan = trailers.read(file.read_text("utf-8", "surrogateescape")) or trailers.Plan()
+    sides = _sides(asked.files, asked.store)
+    if is_virtual:
+        merged = merge_by_rules(asked.repo, asked.store, asked.path, sides, plan)
+        _replace(asked.files[1], virtual(sides, merged, asked.store))
+        return MERGED
+    merged = merge_by(asked.repo, asked.store, asked.path, sides, plan)
+    _replace(asked.files[1], merged.pointer)
+    return MERGED if merged.is_clean else CONFLICT
 
 
 def _sides(files: list[Path], store: LocalStore) -> Sides:

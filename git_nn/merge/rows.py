@@ -230,10 +230,10 @@ def survey(versions: Versions) -> Survey:
     """Which rows each side changed; reads the segments that differ, one of each at a time."""
     base, ours, theirs = versions.base, versions.ours, versions.theirs
     unit, stop, step = versions.unit, versions.shared, base.step
-    tally = _Tally(unit)
+    tally, cut = _Tally(unit), False
     for i in range(-(-stop // step)):
         same = ours.is_as(base, i), theirs.is_as(base, i)
-        if tally.is_dense:
+        if cut := tally.is_dense:
             break
         if same == (True, True):
             continue
@@ -244,7 +244,8 @@ def survey(versions: Versions) -> Survey:
     tally.close()
     return Survey(
         stop // unit, tally.ours, tally.theirs, tally.both, tuple(tally.first), tally.alike,
-        (versions.owner.length - base.length) // unit, _ends_differ(versions), tally.is_dense,
+        (versions.owner.length - base.length) // unit, _ends_differ(versions),
+        cut or tally.is_dense,
     )  # fmt: skip
 
 
