@@ -189,18 +189,18 @@ def _group(kind: Kind, key: Key, held: Held, names: list[Indices]) -> Row:
     at, _ = max(held, key=lambda pair: _or_below(relative(pair[1])))
     olds = [cut(name) for _, delta in held if (name := former(delta))] if moved else []
     return Row(
-        name=_pattern(key, [indices for indices, _ in held]),
+        name=pattern(key, [indices for indices, _ in held]),
         kind=kind,
         members=tuple(delta for _, delta in held),
         total=len(alike),
         depths=depths,
         profile=tuple(sizes[depth] for depth in depths),
         at=tuple(at[i] for i in places),
-        was=_pattern(olds[0][0], [indices for _, indices in olds]) if olds else "",
+        was=pattern(olds[0][0], [indices for _, indices in olds]) if olds else "",
     )
 
 
-def _pattern(key: Key, found: Sequence[Indices]) -> str:
+def pattern(key: Key, found: Sequence[Indices]) -> str:
     """The names as one: ``layers.[0-2,5].w``."""
     numbers = [_ranges({x[i] for x in found}) for i in range(len(found[0]))]
     return "".join(map("".join, zip(key, [*numbers, ""], strict=True)))

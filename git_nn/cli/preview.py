@@ -1,0 +1,44 @@
+"""``git nn merge --preview``: what a merge would do, before anything happens (docs/merge.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from git_nn.drivers.diff_view import style
+from git_nn.drivers.open import store_of
+from git_nn.drivers.process import keep_freed_buffers
+from git_nn.drivers.progress import Meter
+from git_nn.drivers.terminal import write
+from git_nn.gitio.objects import open_reader
+from git_nn.gitio.repository import Repository
+from git_nn.merge.rules import VARIABLE
+from git_nn.preview.as_json import document
+from git_nn.preview.foresee import foresee
+from git_nn.preview.measure import measure, work
+from git_nn.preview.text import text
+
+CLEAN, CONFLICTS = 0, 1
+
+
+def show(repo: Repository, branch: str, *, as_json: bool, override: str | None = None) -> int:
+    """Print what 'git merge branch' would do; 1 where it would leave conflicts, else 0.
+
+    ``override`` is what GIT_NN_MERGE would be for the merge; without it that counts.
+    """
+    keep_freed_buffers()
+    with open_reader(repo) as reader:
+        chosen = override or os.environ.get(VARIABLE)
+        foreseen = foresee(repo, store_of(repo), reader, branch, chosen)
+        meter = Meter("Previewing the merge", work(foreseen))
+        try:
+            found = measure(foreseen, meter.advance)
+        finally:
+            meter.clear()
+    if as_json:
+        click.echo(json.dumps(document(found), indent=2))
+    else:
+        write(text(found, style(repo)))
+    return CLEAN if found.is_clean else CONFLICTS

@@ -1,0 +1,213 @@
+"""foresee: what becomes of each file and tensor in a merge, from commits and pointers.
+
+1. Nothing is written: no object, record, index entry or reference, and nothing is fetched
+   into the store.
+2. What becomes of a tensor is what ``combine`` says, run on a store that keeps nothing.
+3. No tensor is read but those that a merge has to look at: in a form of their container, or
+   perhaps of rows that different sides changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from git_nn.assemble import Sides, Wanted, seat
+from git_nn.clean import clean
+from git_nn.combine import Merged, carry_out, plan, rules_for
+from git_nn.errors import MissingObjectError, PointerError, UsageError
+from git_nn.formats import table
+from git_nn.formats.base import BytesSource
+from git_nn.gitio import merging
+from git_nn.gitio.attributes import lookup
+from git_nn.gitio.merging import Meeting
+from git_nn.gitio.objects import Reader
+from git_nn.gitio.repository import Repository
+from git_nn.gitio.revisions import Entry as GitEntry
+from git_nn.merge.decide import Decision, Take, decide
+from git_nn.model import Model, open_pointer
+from git_nn.objects import pointer as pointers
+from git_nn.objects.pointer import Entry, Pointer, Stored
+from git_nn.objects.tensor import nbytes
+from git_nn.preview.dry import NOBODY, DryStore
+from git_nn.preview.result import Becomes, File, Preview, Tensor
+from git_nn.store.base import Store
+
+NOT_HERE = "some values are not here; to get them: git nn pull"
+_HEAD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What files are read with; ``override`` is the value of GIT_NN_MERGE."""
+
+    repo: Repository
+    store: DryStore
+    reader: Reader
+    override: str | None
+
+
+def foresee(
+    repo: Repository, store: Store, reader: Reader, branch: str, override: str | None
+) -> Preview:
+    """What ``git merge branch`` would do now; UsageError where that is no commit."""
+    ours, theirs = merging.commit(repo, "HEAD"), merging.commit(repo, branch)
+    bases = merging.merge_bases(repo, ours, theirs)
+    empty = Preview(branch, ours, theirs, bases, ())
+    if empty.kind == "up-to-date":
+        return empty
+    met = merging.meetings(repo, bases[0] if bases else None, ours, theirs)
+    where = _Where(repo, DryStore(store), reader, override)
+    attributes = lookup(repo, [meeting.path for meeting in met], ["filter", "merge"])
+    files = [
+        _file(where, meeting, attributes[meeting.path])
+        for meeting in met
+        if attributes[meeting.path].get("filter") == "nn" or _has_pointer(reader, meeting)
+    ]
+    return replace(empty, files=tuple(files))
+
+
+def _has_pointer(reader: Reader, meeting: Meeting) -> bool:
+    for entry in (meeting.ours, meeting.theirs):
+        info = None if entry is None else reader.info(entry.oid)
+        if info is not None and info[1] == "blob" and info[2] <= pointers.MAX_SIZE:
+            return pointers.looks_like_pointer((reader.read(info[0]) or b"")[:_HEAD])
+    return False
+
+
+# --- a file -----------------------------------------------------------------------------
+
+
+def _file(where: _Where, meeting: Meeting, attributes: Mapping[str, str]) -> File:
+    versions = (meeting.base, meeting.ours, meeting.theirs)
+    base, ours, theirs = (b"" if entry is None else entry.path for entry in versions)
+    file = File(meeting.path, (base, ours, theirs), _whole(meeting), meeting.clash)
+    try:
+        opened = [_model(where, entry) for entry in versions]
+    except PointerError as error:
+        told = f"one version cannot be read ({error.message})"
+        return _conflict(file, told) if meeting.is_shared else replace(file, notes=(told,))
+    file = replace(file, models=(opened[0], opened[1], opened[2]))
+    if meeting.clash:
+        return file
+    if not meeting.is_shared:
+        return _with_tensors(file, None)
+    if attributes.get("merge") != "nn":
+        told = "its attribute merge is not nn, so Git merges it in a way of its own"
+        file = replace(file, notes=(told,))
+    return _merged(where, file)
+
+
+def _whole(meeting: Meeting) -> Becomes:
+    """What becomes of a file that Git settles without a driver."""
+    base, ours, theirs = meeting.base, meeting.ours, meeting.theirs
+    if meeting.clash:
+        return "conflict"
+    if ours is None or theirs is None:
+        removed: Becomes = "theirs" if ours is None else "ours"
+        return removed if base is None else "removed"
+    if (ours.mode, ours.oid) == (theirs.mode, theirs.oid):
+        return "both"
+    is_ours = base is None or (ours.mode, ours.oid) != (base.mode, base.oid)
+    return "ours" if is_ours else "theirs"
+
+
+def _conflict(file: File, why: str) -> File:
+    return replace(file, becomes="conflict", why=why)
+
+
+def _model(where: _Where, entry: GitEntry | None) -> Model | None:
+    """A version of a file; None where there is none, it is no plain file, or it is empty."""
+    if entry is None or not entry.mode.startswith("100"):
+        return None
+    data = where.reader.read(entry.oid)
+    if data is None:
+        raise UsageError(f"Git has no object {entry.oid}", hint="run 'git fsck'")
+    if not data:
+        return None
+    is_pointer = pointers.looks_like_pointer(data[:_HEAD])
+    pointer = pointers.parse(data) if is_pointer else _cleaned(data, where.store)
+    return open_pointer(pointer, where.store)
+
+
+def _cleaned(data: bytes, store: DryStore) -> Pointer:
+    """The pointer of weights that are in Git as they are."""
+    pointer = clean(BytesSource(data), store.raw).pointer
+    if not pointer.entries:
+        raise PointerError("it is neither a git-nn pointer nor a weight file")
+    return pointer
+
+
+# --- its tensors ------------------------------------------------------------------------
+
+
+def _merged(where: _Where, file: File) -> File:
+    """A file that the merge driver gets."""
+    sides = _sides(file)
+    if sides is None:
+        empty = "ours" if file.models[1] is None else "theirs"
+        return _conflict(file, f"{empty} is an empty file")
+    try:
+        rules = rules_for(where.repo, file.path, where.override)
+    except UsageError as error:
+        return _conflict(file, error.message)
+    try:
+        planned = plan(sides, rules, where.store)
+        made = None if isinstance(planned, Merged) else carry_out(planned, sides, where.store)
+    except MissingObjectError:
+        decisions = decide(sides.base, sides.ours, sides.theirs, rules.choose)
+        return _noted(_with_tensors(replace(file, becomes="merged"), decisions), NOT_HERE)
+    if made is not None:
+        file = _with_tensors(replace(file, becomes="merged"), made.decisions)
+        return _seated(_noted(file, *made.notes), sides, made.wanted, where.store)
+    assert isinstance(planned, Merged)
+    if planned.whole:
+        return _conflict(file, planned.whole)
+    becomes: Becomes = "ours" if planned.pointer == sides.ours else "theirs"
+    return _with_tensors(_noted(replace(file, becomes=becomes), *planned.notes), None)
+
+
+def _noted(file: File, *notes: str) -> File:
+    return replace(file, notes=tuple(dict.fromkeys((*file.notes, *notes))))
+
+
+def _sides(file: File) -> Sides | None:
+    base, ours, theirs = file.models
+    if ours is None or theirs is None:
+        return None
+    return Sides(base.pointer if base else None, ours.pointer, theirs.pointer)
+
+
+def _with_tensors(file: File, decisions: Sequence[Decision] | None) -> File:
+    """The tensors that a side changed; without ``decisions`` by what each side has."""
+    sides = _sides(file)
+    if sides is None:
+        return file
+    if decisions is None:
+        decisions = decide(sides.base, sides.ours, sides.theirs)
+    changed = [d for d in decisions if not (isinstance(d, Take) and d.source == "unchanged")]
+    base = sides.base.by_name if sides.base else {}
+    ours, theirs = sides.ours.by_name, sides.theirs.by_name
+    tensors = [Tensor(d, base.get(d.name), ours.get(d.name), theirs.get(d.name)) for d in changed]
+    return replace(file, tensors=tuple(tensors), same=len(decisions) - len(changed))
+
+
+def _seated(file: File, sides: Sides, wanted: Wanted, store: Store) -> File:
+    """Whether a file can hold the merged tensors."""
+    sized = {name: _sized(entry) for name, entry in wanted.items()}
+    try:
+        if seat(sides, sized, store) is not None:
+            return file
+    except MissingObjectError:
+        return _noted(file, NOT_HERE)
+    fits = "the merged tensors fit neither side's file"
+    if hasattr(table.by_name(sides.ours.format), "compose"):
+        return _noted(file, f"{fits}, so a new one is written")
+    return _conflict(file, f"{fits}, and git-nn cannot write new {sides.ours.format} files")
+
+
+def _sized(entry: Entry) -> Entry:
+    """A tensor that was not computed has the length that it would have."""
+    if isinstance(entry, Stored) and entry.oid == NOBODY:
+        return replace(entry, length=nbytes(entry.dtype, entry.shape))
+    return entry

@@ -1,0 +1,209 @@
+"""measure: how far each side changed the tensors of a merge, and what strategies would give.
+
+Only tensors that a side changed are read. Strategies are computed, with their default
+parameters, for those that both changed; results are measured block by block and dropped.
+
+Memory is bounded: of a version HELD bytes are kept for all strategies, a larger tensor is read
+anew for each, and one of more than MOST elements is not given to strategies that take it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from git_nn.errors import DamagedObjectError, MissingObjectError
+from git_nn.merge.decide import Combine, Conflict, Take, settle
+from git_nn.merge.rules import Choice
+from git_nn.merge.strategies import table
+from git_nn.model import Model
+from git_nn.objects.pointer import Entry, Stored
+from git_nn.objects.tensor import dtype_bits, nbytes
+from git_nn.preview.result import File, Outcome, Preview, Tensor
+
+if TYPE_CHECKING:
+    from git_nn.merge.arithmetic import Version
+    from git_nn.merge.overlap import Blocks
+
+HELD = 1 << 25
+MOST = 1 << 20
+NOT_HERE = "values are not here"
+
+_THREADS = 2  # strategies computed at once
+
+Advance = Callable[[int], None]
+
+
+def work(preview: Preview) -> int:
+    """What ``measure`` tells ``advance`` of, all together."""
+    return sum(_work(tensor) for file in preview.files for tensor in file.tensors)
+
+
+def _work(tensor: Tensor) -> int:
+    return tensor.length * (_is_comparable(tensor) + len(_settled(tensor)))
+
+
+def measure(preview: Preview, advance: Advance) -> Preview:
+    """The preview with its numbers; ``advance`` is told of bytes of a tensor that are done.
+
+    Where a tensor cannot be read its ``unread`` says why.
+    """
+    with ThreadPoolExecutor(_THREADS, "git-nn-preview") as pool:
+        files = [
+            replace(file, tensors=tuple(_tensors(file, pool, advance))) for file in preview.files
+        ]
+    return replace(preview, files=tuple(files))
+
+
+def _tensors(file: File, pool: ThreadPoolExecutor, advance: Advance) -> Iterator[Tensor]:
+    for tensor in file.tensors:
+        try:
+            yield _measured(tensor, file, pool, advance)
+        except MissingObjectError:
+            yield replace(tensor, unread=NOT_HERE)
+        except DamagedObjectError as error:
+            yield replace(tensor, unread=error.message)
+
+
+# --- a tensor ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    """How to read the versions; None is a version that is not there, or not needed."""
+
+    base: Blocks | None
+    ours: Blocks | None
+    theirs: Blocks | None
+
+
+def _measured(tensor: Tensor, file: File, pool: ThreadPoolExecutor, advance: Advance) -> Tensor:
+    from git_nn.merge.overlap import overlap
+
+    settled, comparable = _settled(tensor), _is_comparable(tensor)
+    if not settled and not comparable:
+        both = tensor.base is not None and tensor.ours is not None and tensor.theirs is not None
+        return replace(tensor, unread="another shape" if both else "")
+    entries = (tensor.base, tensor.ours, tensor.theirs)
+    wanted = (comparable, *tensor.changed)
+    read = [
+        _blocks(model, entry, is_held=bool(settled)) if model and entry and is_wanted else None
+        for model, entry, is_wanted in zip(file.models, entries, wanted, strict=True)
+    ]
+    for entry, blocks, is_wanted in zip(entries, read, wanted, strict=True):
+        if entry is not None and is_wanted and blocks is None:
+            return replace(tensor, unread=_form(entry))
+    versions = _Versions(*read)
+    if versions.base is not None:
+        tensor = replace(tensor, overlap=overlap(versions.base, versions.ours, versions.theirs))
+        advance(tensor.length)
+    outcomes = []
+    for outcome in pool.map(partial(_outcome, tensor, versions), settled):
+        outcomes.append(outcome)
+        advance(tensor.length)
+    return replace(tensor, outcomes=tuple(outcomes))
+
+
+def _is_comparable(tensor: Tensor) -> bool:
+    """Whether what the sides changed can be told element by element."""
+    base = tensor.base
+    sides = zip((tensor.ours, tensor.theirs), tensor.changed, strict=True)
+    return base is not None and all(
+        side is not None and side.shape == base.shape for side, changed in sides if changed
+    )
+
+
+def _settled(tensor: Tensor) -> list[Take | Combine]:
+    """The tensor as each strategy that applies would settle it."""
+    ours, theirs = tensor.ours, tensor.theirs
+    if not tensor.changed_by_both or ours is None or theirs is None or ours.shape != theirs.shape:
+        return []
+    conflict = Conflict(tensor.name, tensor.base, ours, theirs, "")
+    choices = [Choice(name, tuple(table.by_name(name).parameters.items())) for name in table.NAMES]
+    found = [settle(conflict, choice) for choice in choices]
+    return [decision for decision in found if isinstance(decision, Take | Combine)]
+
+
+def _blocks(model: Model, entry: Entry, *, is_held: bool) -> Blocks | None:
+    """Reads a version, from memory where it ``is_held``; None where it cannot be decoded."""
+    blocks = model.blocks(entry.name)
+    if blocks is None or not is_held or nbytes(entry.dtype, entry.shape) > HELD:
+        return blocks
+    import numpy as np
+
+    from git_nn.differences.numbers import BLOCK, blocks_of
+
+    arrays = list(blocks(BLOCK))
+    return blocks_of(np.concatenate(arrays)) if arrays else blocks
+
+
+def _form(entry: Entry) -> str:
+    kind = entry.form if isinstance(entry, Stored) and entry.form else entry.dtype
+    return f"stored as {kind}, which git-nn does not decode"
+
+
+# --- a strategy -------------------------------------------------------------------------
+
+
+def _outcome(tensor: Tensor, versions: _Versions, decision: Take | Combine) -> Outcome:
+    from git_nn.merge.overlap import distances
+
+    choice = decision.by if isinstance(decision, Take) else decision.choice
+    assert choice is not None
+    strategy, shape = table.by_name(choice.strategy), tensor.entry.shape
+    if strategy.unit is not None and strategy.unit(shape) > MOST:
+        return Outcome(strategy.name, skipped=f"more than {MOST} elements")
+    assert versions.ours is not None
+    assert versions.theirs is not None
+    found, strange = [versions.ours, versions.theirs], [0]
+    if versions.base is not None:
+        found.append(versions.base)
+    if isinstance(decision, Combine):
+        result = _computed(decision, versions, strange)
+    else:
+        result = versions.ours if decision.source == "ours" else versions.theirs
+    ours, theirs, *base = distances(result, found)
+    return Outcome(strategy.name, base[0] if base else None, ours, theirs, strange[0])
+
+
+def _computed(decision: Combine, versions: _Versions, strange: list[int]) -> Blocks:
+    """The result in blocks; ``strange[0]`` counts the values that the strategy made not finite."""
+    from git_nn.arrays import Array, as_array
+    from git_nn.merge.arithmetic import Versions, blocks, merge_tensor
+
+    if decision.base is not None and table.by_name(decision.choice.strategy).copies_base:
+        assert versions.base is not None
+        return versions.base
+    base = _version(decision.base, versions.base)
+    ours, theirs = (
+        _version(decision.ours, versions.ours), _version(decision.theirs, versions.theirs),
+    )  # fmt: skip
+    assert ours is not None
+    assert theirs is not None
+    dtype = decision.ours.dtype
+    whole = Versions(dtype, decision.ours.shape, base, (ours, theirs))
+    size = dtype_bits(dtype) // 8
+
+    def merged() -> Iterator[bytes]:
+        for data, count in merge_tensor(decision.choice, whole):
+            strange[0] += count
+            yield data
+
+    def read(count: int) -> Iterator[Array]:
+        for data in blocks(merged(), count * size):
+            yield as_array(data, dtype, (len(data) // size,))
+
+    return read
+
+
+def _version(entry: Stored | None, read: Blocks | None) -> Version | None:
+    """What a strategy reads; None where it needs no base."""
+    from git_nn.merge.arithmetic import Version
+    from git_nn.merge.overlap import BLOCK
+
+    if entry is None or read is None:
+        return None
+    return Version(entry.oid, lambda: (block.tobytes() for block in read(BLOCK)))

@@ -1,0 +1,153 @@
+"""result: a merge that has not happened, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from git_nn.merge.decide import Conflict, Decision, Take, Weave
+from git_nn.merge.overlap import Apart, Overlap
+from git_nn.model import Model
+from git_nn.objects.pointer import Entry
+from git_nn.objects.tensor import nbytes
+
+Kind = Literal["merge", "fast-forward", "up-to-date", "unrelated"]
+Becomes = Literal["merged", "ours", "theirs", "both", "removed", "conflict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a strategy with its default parameters would make of a tensor that both changed.
+
+    Each version has how far the result is from it; ``base`` is None where there is none of the
+    same shape. ``strange`` counts values that the strategy made and that are NaN or infinite.
+    ``skipped`` says why nothing was computed; then all are None.
+    """
+
+    strategy: str
+    base: Apart | None = None
+    ours: Apart | None = None
+    theirs: Apart | None = None
+    strange: int = 0
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor that a side changed, and what becomes of it; a side without it is None.
+
+    ``overlap`` is None where there is nothing to measure, or ``unread`` says why it was not.
+    """
+
+    decision: Decision
+    base: Entry | None
+    ours: Entry | None
+    theirs: Entry | None
+    overlap: Overlap | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    unread: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.decision.name
+
+    @property
+    def entry(self) -> Entry:
+        """A version of it that there is."""
+        found = self.ours or self.theirs or self.base
+        assert found is not None
+        return found
+
+    @property
+    def is_conflict(self) -> bool:
+        return isinstance(self.decision, Conflict)
+
+    @property
+    def changed_by_both(self) -> bool:
+        """Whether both sides changed it, and not in the same way."""
+        decision = self.decision
+        return not isinstance(decision, Take) or decision.by is not None
+
+    @property
+    def changed(self) -> tuple[bool, bool]:
+        """Whether ours changed it, and whether theirs did."""
+        if self.changed_by_both or not isinstance(self.decision, Take):
+            return True, True
+        return self.decision.source != "theirs", self.decision.source != "ours"
+
+    @property
+    def becomes(self) -> str:
+        """``ours``, ``theirs``, ``both`` (the same change), ``conflict``, or what was chosen."""
+        decision = self.decision
+        if isinstance(decision, Conflict):
+            return "conflict"
+        if isinstance(decision, Take) and decision.by is None:
+            return decision.source if decision.entry else f"removed by {decision.source}"
+        if isinstance(decision, Weave):
+            return f"by {decision.way.unit}s"
+        if isinstance(decision, Weave):
+            return f"{decision.way.unit}s of both"
+        return str(decision.by if isinstance(decision, Take) else decision.choice)
+
+    @property
+    def why(self) -> str:
+        """The reason of a conflict."""
+        return self.decision.why if isinstance(self.decision, Conflict) else ""
+
+    @property
+    def length(self) -> int:
+        """Bytes of one version, packed."""
+        return nbytes(self.entry.dtype, self.entry.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A model that a side changed. ``paths`` are its names in base, ours and theirs, '' where it
+    is not; ``path`` is where the result stands.
+
+    ``why`` says why the file as a whole is a conflict. ``tensors`` are those that a side changed,
+    in natural order, where both versions or more could be read; ``same`` counts the others.
+    """
+
+    path: bytes
+    paths: tuple[bytes, bytes, bytes]
+    becomes: Becomes
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+    same: int = 0
+    models: tuple[Model | None, Model | None, Model | None] = (None, None, None)
+
+    @property
+    def conflicts(self) -> tuple[Tensor, ...]:
+        return tuple(tensor for tensor in self.tensors if tensor.is_conflict)
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.why and not self.conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What merging the commit ``theirs``, called ``name``, into ``ours`` would do.
+
+    ``bases`` are the merge bases; where there are several the first was compared with.
+    """
+
+    name: str
+    ours: str
+    theirs: str
+    bases: tuple[str, ...]
+    files: tuple[File, ...]
+
+    @property
+    def kind(self) -> Kind:
+        if self.theirs in self.bases:
+            return "up-to-date"
+        if self.ours in self.bases:
+            return "fast-forward"
+        return "merge" if self.bases else "unrelated"
+
+    @property
+    def is_clean(self) -> bool:
+        return all(file.is_clean for file in self.files)
