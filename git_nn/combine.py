@@ -23,9 +23,11 @@ from git_nn.errors import MergeError, MissingObjectError
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
-from git_nn.merge import keys
+from git_nn.merge import keys, state
 from git_nn.merge.decide import Combine, Conflict, Decision, Weave, decide, outcome, resized_view
+from git_nn.merge.groups import together
 from git_nn.merge.keys import preference
+from git_nn.merge.report import told
 from git_nn.merge.rows import WHOLE, ladder
 from git_nn.merge.rules import ATTRIBUTE, Choice, Rules, rules
 from git_nn.merge.strategies import table as strategies
@@ -92,7 +94,7 @@ def merge(
         pointer, notes = assemble(sides, made.wanted, store, scratch, chosen.skeleton)
     except MergeError as error:
         return Merged(sides.ours, made.decisions, whole=error.message)
-    return Merged(pointer, made.decisions, notes=(*made.notes, *notes))
+    return Merged(pointer, made.decisions, notes=(*made.notes, *told(made.decisions), *notes))
 
 
 def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, ...]:
@@ -108,7 +110,8 @@ def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, 
     if why := _incomparable(sides):
         return _whole(sides, chosen.default, why)
     decoder = Decoder(store)
-    return decide(base, ours, theirs, chosen.choose, decoder, ladder=chosen.ladder)
+    decisions = decide(base, ours, theirs, chosen.choose, decoder, ladder=chosen.ladder)
+    return together(state.settled(decisions, chosen), (base, ours, theirs), chosen.choose)
 
 
 def merge_in(

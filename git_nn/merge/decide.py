@@ -39,12 +39,16 @@ Decode = Callable[[Pointer, Stored], Oid | None]
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The tensor as one side has it; ``entry`` is None where that side removed it."""
+    """The tensor as one side has it; ``entry`` is None where that side removed it.
+
+    ``why`` is told, where it needs a word that this side's is taken.
+    """
 
     name: str
     source: From
     entry: Entry | None
     by: Choice | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

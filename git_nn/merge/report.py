@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from git_nn.merge.decide import Combine, Conflict, Decision, Weave
+from git_nn.merge.decide import Combine, Conflict, Decision, Take, Weave
 from git_nn.objects.names import escape
 from git_nn.objects.tensor import format_shape
 
@@ -35,6 +35,17 @@ def _kind(decision: Decision) -> str:
         case Conflict():
             return ""
     return f"by {decision.by}" if decision.by else _FROM.get(decision.source, "")
+
+
+def told(decisions: Iterable[Decision]) -> Iterator[str]:
+    """A line for each reason for which a side was taken though both had changed something."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for decision in decisions:
+        if isinstance(decision, Take) and decision.why:
+            found[decision.why, decision.source].append(escape(decision.name))
+    for (why, source), names in found.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"{why}: {source} is taken ({names[0]}{more})"
 
 
 def plural(count: int) -> str:
