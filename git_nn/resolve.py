@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from git_nn import conflicts, smudge
+from git_nn import conflicts, origins, smudge
 from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
 from git_nn.combine import Merged, carry_out, merge_in, rules_for
@@ -34,6 +34,7 @@ from git_nn.model import open_pointer
 from git_nn.objects import pointer as pointers
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, looks_like_pointer, render
+from git_nn.origins import NOTHING, Origin
 from git_nn.smudge import FileSink
 from git_nn.store.base import Store
 from git_nn.store.local import LocalStore
@@ -51,12 +52,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """A model that is unmerged in the index, as far as it is merged."""
+    """A model that is unmerged in the index, as far as it is merged, and how it was."""
 
     version: Version
     result: Pointer
     open: tuple[Conflict, ...]
     whole: str = ""
+    origin: Origin = NOTHING
 
     @property
     def path(self) -> bytes:
@@ -154,10 +156,12 @@ def _open(
     """The state that the record remembers, else that of merging again."""
     if record is None:
         chosen = _rules(repo, version.path, override)
-        return unsettled_of(version, merge_in(repo, store, version.sides, chosen))
+        merged = merge_in(repo, store, version.sides, chosen)
+        return replace(unsettled_of(version, merged), origin=origins.of(repo, chosen, merged))
     result = pointers.parse(record.result)
     still = tuple(_conflict(version.sides, tensor) for tensor in record.tensors)
-    return Unsettled(version, result, still, record.whole)
+    origin = origins.find(repo, version.path, version.blobs, result)
+    return Unsettled(version, result, still, record.whole, origin)
 
 
 def unsettled_of(version: Version, merged: Merged) -> Unsettled:
@@ -254,7 +258,7 @@ def settle_tensors(
     result, notes = assemble(file.sides, wanted, store, scratch, file.result)
     names = {decision.name for decision in done}
     still = tuple(left.get(c.name, c) for c in file.open if c.name not in names)
-    after = replace(file, result=result, open=still)
+    after = replace(file, result=result, open=still, origin=file.origin.then(str(how), names))
     return Settled(after, tuple(made.decisions), (*made.notes, *notes))
 
 
@@ -280,7 +284,8 @@ def _settle_whole(file: Unsettled, how: Side | Choice, patterns: Sequence[str]) 
         )
     taken = file.sides.of(how)
     assert taken is not None
-    return Settled(replace(file, result=taken, open=(), whole=""), (), (f"{how} is taken whole",))
+    after = replace(file, result=taken, open=(), whole="", origin=file.origin.then(how, ()))
+    return Settled(after, (), (f"{how} is taken whole",))
 
 
 # --- handing back -----------------------------------------------------------------------
@@ -295,6 +300,7 @@ def finish(repo: Repository, store: Store, file: Unsettled) -> None:
     text = render(file.result)
     written = _write(repo, store, file, text)
     record = record_of(repo, store, file)
+    origins.save(repo, file.path, file.version.blobs, file.result, file.origin)
     if not file.is_settled:
         conflicts.save(repo, record)
         return

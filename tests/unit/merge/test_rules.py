@@ -83,7 +83,7 @@ def test_a_word_that_is_not_understood_is_an_error_that_names_the_setting(text: 
 
 def test_an_unknown_strategy_is_told_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
-        rules(None, {"nn.merge.*.w.strategy": "karcher"}, None, "m.h5")
+        rules(None, {"nn.merge.*.w.strategy": "karcha"}, None, "m.h5")
     assert "nn.merge.*.w.strategy" in str(caught.value)
     for name in (*table.NAMES, "conflict"):
         assert name in str(caught.value)

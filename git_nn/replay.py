@@ -1,0 +1,195 @@
+"""replay: merge two commits by a plan, aside from the work tree, the index and all branches.
+
+``git merge-tree`` merges the trees, and calls the merge driver with the plan in REPLAY. So
+renames, merge bases that have to be merged first, and files that are no models go as ever.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from git_nn.assemble import Sides
+from git_nn.combine import Merged, merge_in
+from git_nn.errors import GitError, PointerError, UsageError
+from git_nn.gitio import revisions
+from git_nn.gitio.objects import Reader, open_batch
+from git_nn.gitio.repository import Repository
+from git_nn.merge import keys, trailers
+from git_nn.merge.decide import Side
+from git_nn.merge.rows import ladder
+from git_nn.merge.rules import Choice, parse
+from git_nn.merge.trailers import Line, Plan
+from git_nn.objects import pointer as pointers
+from git_nn.objects.names import natural_key
+from git_nn.objects.pointer import Pointer
+from git_nn.resolve import Version, settle_tensors, unsettled_of
+from git_nn.store.local import LocalStore
+
+REPLAY = "GIT_NN_REPLAY"
+
+
+# --- what the driver does ---------------------------------------------------------------
+
+
+def merge_by(repo: Repository, store: LocalStore, path: bytes, sides: Sides, plan: Plan) -> Merged:
+    """The merge of one model as ``plan`` has it; not clean where the plan leaves it open."""
+    steps = plan.steps(_text(path))
+    for line in steps:
+        if line.how in trailers.WHOLE:
+            return Merged(sides.of(_side(trailers.WHOLE[line.how])) or sides.ours)
+    merged = merge_by_rules(repo, store, path, sides, plan)
+    file = unsettled_of(Version(path, (None, None, None), sides), merged)
+    for line in steps:
+        if line.how != trailers.HAND and not file.is_settled:
+            file = settle_tensors(file, how_of(line), line.tensors, store, repo.nn_dir / "tmp").file
+    return replace(merged, pointer=file.result, decisions=file.open, whole=file.whole)
+
+
+def merge_by_rules(
+    repo: Repository, store: LocalStore, path: bytes, sides: Sides, plan: Plan
+) -> Merged:
+    """The merge as it was before anything was settled."""
+    settings = plan.settings
+    preference = keys.preference(settings.get(keys.SETTING))
+    chosen = replace(plan.rules(_text(path)), skeleton=preference, ladder=ladder(settings))
+    return merge_in(repo, store, sides, chosen)
+
+
+def how_of(line: Line) -> Side | Choice:
+    """What a step settles with: a side, or a strategy."""
+    if line.how in ("ours", "theirs", "base"):
+        return _side(line.how)
+    choice = parse(line.how, f"the trailer {line.key}")
+    if choice is None:
+        raise UsageError(f"the trailer '{line.key}: {line}' settles nothing")
+    return choice
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _side(word: str) -> Side:
+    return "base" if word == "base" else "ours" if word == "ours" else "theirs"
+
+
+# --- whole trees ------------------------------------------------------------------------
+
+
+def merged_tree(repo: Repository, ours: str, theirs: str, plan: Plan) -> str:
+    """The tree of the merge of two commits by ``plan``; models in conflict have ours there."""
+    with _written(plan) as file:
+        there = repo.with_env(**{REPLAY: str(file)})
+        argv = ("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages",
+                "--name-only", ours, theirs)  # fmt: skip
+        output = there.git(*argv, check=False)  # it fails also where files are in conflict
+        if not output:
+            try:
+                there.git(*argv)
+            except GitError as error:
+                raise _explained(error) from error
+    return output.split(b"\n", 1)[0].decode()
+
+
+@contextmanager
+def _written(plan: Plan) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile("wb", suffix=".plan") as file:
+        text = "\n".join(trailers.write(plan)) + "\n"
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.flush()
+        yield Path(file.name)
+
+
+def _explained(error: GitError) -> GitError | UsageError:
+    if "usage: git merge-tree" in error.stderr:
+        return UsageError("this needs 'git merge-tree --write-tree'", hint="use Git 2.38 or newer")
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A model that the plan does not give; ``tensors`` are the names of those that differ."""
+
+    path: bytes
+    tensors: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The models that both sides changed: those that came out the same, and the others."""
+
+    same: tuple[bytes, ...]
+    differences: tuple[Difference, ...]
+    plan: Plan
+
+
+def replay(repo: Repository, commit: str) -> Replayed:
+    """Make the models of a merge commit again; UsageError where it does not say how."""
+    parents = repo.git("rev-list", "--parents", "-n1", commit, "--").decode().split()[1:]
+    if len(parents) != 2:
+        raise UsageError(f"{commit[:12]} is no merge of two", hint="run 'git log --merges'")
+    message = repo.git("log", "-1", "--format=%B", commit, "--").decode("utf-8", "surrogateescape")
+    plan = trailers.read(message)
+    if plan is None:
+        raise UsageError(
+            f"the message of {commit[:12]} does not say how models were merged",
+            hint="merge with 'git nn merge', or run 'git nn install --hooks' once",
+        )
+    ours, theirs = parents
+    tree = merged_tree(repo, ours, theirs, plan)
+    changes = revisions.changed(repo, tree, commit)
+    with open_batch(repo) as reader:
+        found = [_difference(reader, change, plan) for change in changes]
+        differing = {change.path for change in changes}
+        same = [
+            path
+            for path in merged_models(repo, reader, commit, ours, theirs)
+            if path not in differing
+        ]
+    return Replayed(tuple(same), tuple(d for d in found if d is not None), plan)
+
+
+def merged_models(
+    repo: Repository, reader: Reader, tree: str, ours: str, theirs: str
+) -> Iterator[bytes]:
+    """The models of a merged tree that are neither side's."""
+    mine, other = ({e.path: e.oid for e in revisions.tree(repo, rev)} for rev in (ours, theirs))
+    for entry in revisions.tree(repo, tree):
+        old = (mine.get(entry.path), other.get(entry.path))
+        if entry.oid not in old and pointer_of(reader, entry.oid) is not None:
+            yield entry.path
+
+
+def pointer_of(reader: Reader, oid: str) -> Pointer | None:
+    """The pointer in a blob; None where it is anything else."""
+    info = reader.info(oid)
+    if info is None or info[1] != "blob" or info[2] > pointers.MAX_SIZE:
+        return None
+    content = reader.read(oid) or b""
+    if not pointers.looks_like_pointer(content[:4096]):
+        return None
+    try:
+        return pointers.parse(content)
+    except PointerError:
+        return None
+
+
+def _difference(reader: Reader, change: revisions.Change, plan: Plan) -> Difference | None:
+    """How a model that was made again differs from that in the commit; None for other files."""
+    made = pointer_of(reader, change.old.oid) if change.old else None
+    there = pointer_of(reader, change.new.oid) if change.new else None
+    if made is None and there is None:
+        return None
+    if plan.is_by_hand(_text(change.path)):
+        return Difference(change.path, why="settled by hand, which cannot be done again")
+    if made is None or there is None:
+        return Difference(change.path, why="not a model on both sides")
+    names = {e.name for e in made.entries if there.by_name.get(e.name) != e}
+    names |= there.by_name.keys() - made.by_name.keys()
+    why = "" if names else "the container differs"
+    return Difference(change.path, tuple(sorted(names, key=natural_key)), why)
