@@ -31,6 +31,7 @@ from git_nn.model import StoredModel, open_pointer, open_source
 from git_nn.objects.pointer import looks_like_pointer, parse
 from git_nn.store.local import LocalStore, open_store
 from git_nn.tensors import Tensor, Tensors
+from git_nn.transfer.reaching import ReachingStore
 
 if TYPE_CHECKING:
     import git
@@ -56,7 +57,7 @@ def open(  # noqa: A001 - it is always called git_nn.open
     pointer = parse(blob)
     store = open_store(repository.nn_dir, alternates=alternates(repository))
     adopt(repository, store, [pointer])
-    return Tensors(open_pointer(pointer, store))
+    return Tensors(open_pointer(pointer, ReachingStore(repository, store)))
 
 
 class Comparison(ModelDiff):

@@ -6,7 +6,7 @@ A smudge is answered in one of four ways (design, section 7):
                  ours works from pointers), or the content cannot be had now
     later        a large file under a command where nothing runs before Git ends: the
                  answer is the pointer, and ``finish`` writes the file
-    delayed      the content is in a neighbour's store: Git asks again when it is here
+    delayed      the content has to be fetched: Git asks again when it is here
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from git_nn.drivers.caller import Command, calling_command
 from git_nn.drivers.cleaner import Cleaner
 from git_nn.drivers.content import IN_MEMORY, collected, passed_through, written
 from git_nn.drivers.open import open_repository, store_of
-from git_nn.drivers.progress import Meter
+from git_nn.drivers.progress import Meter, metered
 from git_nn.errors import (
     ConflictMarkerError,
     DamagedObjectError,
@@ -81,6 +81,7 @@ class Session:
     without: list[tuple[bytes, GitNNError]] = field(default_factory=list)
     ending: ExitStack = field(default_factory=ExitStack)
     keeping: bool = False
+    told: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls) -> Session:
@@ -162,9 +163,7 @@ class Session:
 
     def _adopted(self, pointer: Pointer) -> Answer:
         """The whole file, where somebody keeps the answer: never the pointer in its place."""
-        from git_nn.adopt import adopt
-
-        adopt(self.repo, self.store, [pointer])
+        self._obtain([pointer])
         self._need(pointer)
         skeleton = smudge.load_skeleton(pointer, self.store)
         return Answer(written(pointer, skeleton, self.store, self.repo.nn_dir))
@@ -202,11 +201,20 @@ class Session:
 
     def available(self) -> list[bytes]:
         """Every delayed path: what can be had has been fetched when this returns."""
-        from git_nn.adopt import adopt
-
         if self.delayed:
-            adopt(self.repo, self.store, map(pointers.parse, self.delayed.values()))
+            self._obtain(map(pointers.parse, self.delayed.values()))
         return list(self.delayed)
+
+    def _obtain(self, wanted: Iterable[Pointer]) -> None:
+        """Fetch what is missing; a remote that fails is told of once."""
+        from git_nn.transfer.obtain import obtain
+
+        with metered("Fetching weights") as begin:
+            failures = obtain(self.repo, self.store, wanted, begin)
+        for failure in map(str, failures):
+            if failure not in self.told:
+                self.told.add(failure)
+                print(f"git-nn: {failure}", file=sys.stderr)
 
     def finish(self) -> None:
         """Write the files that waited, and say which could not be had."""
@@ -217,10 +225,28 @@ class Session:
                     self.without.append((outcome.task.path, outcome.error))
             meter.finish()
         self.ending.close()
+        self._ensure_hook()
         if self.keeping:
             start_if_due(self.repo, self.store, self.config)
         for path, error in self.without:
             print(f"git-nn: {os.fsdecode(path)} stays a pointer: {error}", file=sys.stderr)
+
+    def _ensure_hook(self) -> None:
+        """See to it that a push from here sends weights; say once where that is not for us."""
+        if not self.config.boolean("nn.hooks", True):
+            return
+        from git_nn.drivers.launcher import launcher
+
+        try:
+            done = hook_files.ensure(self.repo, launcher)
+        except (GitNNError, OSError):  # 'git nn doctor' tells of it
+            return
+        if done is not None and done.state is hook_files.State.BY_HAND and self.keeping:
+            print(
+                f"git-nn: {done.path} is not ours to edit, since {done.why}; for 'git push' to "
+                f"send weights add this line to it: {done.line}",
+                file=sys.stderr,
+            )
 
 
 def has_foreign_hook(repo: Repository, name: str) -> bool:

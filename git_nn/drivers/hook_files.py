@@ -1,8 +1,11 @@
-"""The hooks that ``git nn install --hooks`` adds to a repository, beside what is there.
+"""The hooks that are added to a repository, beside what is there.
+
+``git nn install --hooks`` adds all. pre-push, without which others would get pointers and no
+weights, is added as soon as the filter has worked in a repository (``ensure``).
 
 1. Our lines stand between two markers, right after the first line of a shell script: an
-   early exit or exec of somebody else's hook does not pass us by. They read nothing from
-   stdin, which is the other hook's.
+   early exit or exec of somebody else's hook does not pass us by. What pre-push reads from
+   stdin it gives back; the others read nothing.
 2. What is not a plain shell script of the person's own is never edited: then the line to
    add is told instead.
 3. ``remove`` takes out exactly what ``add`` put in, down to the byte.
@@ -15,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -43,7 +47,19 @@ _FAILED = {
   echo "git-nn: nothing was committed; to commit unchecked: git commit --no-verify" >&2
   exit 1
 }""",
+    "pre-push": """{
+  echo "git-nn: nothing was pushed; to push without the weights: git push --no-verify" >&2
+  exit 1
+}""",
 }
+_GIVE_BACK = """\
+if test -n "$nn_refs"; then
+  exec <<NN_REFS
+$nn_refs
+NN_REFS
+else
+  exec </dev/null
+fi"""
 
 
 class State(Enum):
@@ -70,24 +86,29 @@ def script(name: str, how: Launcher | None = None) -> str:
 
 
 def _block(name: str, how: Launcher | None, *, whole: bool) -> str:
-    call = f'hook {name} "$@" </dev/null'
+    reads = name == "pre-push"
+    call = f'hook {name} "$@"' + ("" if reads else " </dev/null")
+    before = 'printf "%s\\n" "$nn_refs" | ' if reads else ""
     first = "if"
-    lines = [BEGIN, "# From 'git nn install --hooks'; 'git nn uninstall' takes out these lines."]
+    lines = [BEGIN, "# From git-nn; 'git nn uninstall --hooks' takes out these lines."]
     if whole:
         lines.append(_WHOLE.rstrip("\n"))
+    if reads:
+        lines.append("nn_refs=$(cat)")
     if how is not None:
         lines += [
             f"if test -x {shlex.quote(how.python)}; then",
-            f"  {how.command('git_nn.cli.main')} {call}",
+            f"  {before}{how.command('git_nn.cli.main')} {call}",
         ]
         first = "elif"
     lines += [
         f"{first} command -v git-nn >/dev/null 2>&1; then",
-        f"  git-nn {call}",
+        f"  {before}git-nn {call}",
         "else",
         '  echo "git-nn: the program is gone: pip install git-nn, or take its lines out of $0" >&2',
         "  false",
         f"fi || {_FAILED.get(name, ':')}",
+        *([_GIVE_BACK] if reads else []),
         END,
         "",
     ]
@@ -100,11 +121,22 @@ def folder(repo: Repository) -> Path:
     return repo.top / found
 
 
-def add(repo: Repository, how: Launcher) -> list[Outcome]:
-    """Add our lines to every hook where that can be done safely."""
+def ensure(repo: Repository, how: Callable[[], Launcher]) -> Outcome | None:
+    """Add pre-push unless it has our lines; ``how`` is asked only then. None where it has."""
+    path = folder(repo) / "pre-push"
+    try:
+        if BEGIN.encode() in path.read_bytes():
+            return None
+    except OSError:
+        pass
+    return add(repo, how(), ("pre-push",))[0]
+
+
+def add(repo: Repository, how: Launcher, names: Sequence[str] = NAMES) -> list[Outcome]:
+    """Add our lines to every hook of ``names`` where that can be done safely."""
     where = folder(repo)
     outcomes = []
-    for name in NAMES:
+    for name in names:
         path = where / name
         why = _obstacle(repo, path)
         if not why:
@@ -125,6 +157,8 @@ def line_for(name: str, why: str = "") -> str:
             f"entry: git nn hook {name}, always_run: true, pass_filenames: false, "
             f"stages: [{name}]}}]}}"
         )
+    if name == "pre-push":
+        return 'git nn hook pre-push "$@" || exit 1'
     failure = " || exit 1" if name == "pre-commit" else " || :"
     return f'git nn hook {name} "$@" </dev/null{failure}'
 

@@ -1,8 +1,8 @@
 """What the hooks do: ``git nn hook NAME`` calls ``run``.
 
-pre-commit stops a commit for what 'git nn check' calls an error. The others never stop
-anything: pre-push has nothing to do until there are remotes, post-checkout and post-merge
-say when weights were left as pointers, and drop records of conflicts that are over.
+pre-commit stops a commit for what 'git nn check' calls an error, and pre-push a push whose
+weights could not be sent. The others never stop anything: post-checkout and post-merge say when
+weights were left as pointers, and drop records of conflicts that are over.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def run(name: str, arguments: tuple[str, ...]) -> int:
     if name == "pre-commit":
         return pre_commit()
     if name == "pre-push":
-        return 0
+        from git_nn.drivers.sender import pre_push
+
+        return pre_push(arguments, sys.stdin.buffer)
     if name in ("post-checkout", "post-merge"):
         try:
             _after(name, arguments)

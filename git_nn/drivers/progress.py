@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 _DELAY = 0.5
@@ -18,6 +20,21 @@ def human(size: float) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@contextmanager
+def metered(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
+    """For transfers: called with the bytes to come, it gives what counts them."""
+    meter = Meter(title)
+
+    def begin(total: int) -> Callable[[int], None]:
+        meter.total += total
+        return meter.advance
+
+    try:
+        yield begin
+    finally:
+        meter.finish()
 
 
 @dataclass

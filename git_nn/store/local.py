@@ -163,6 +163,16 @@ class LocalStore:
         with reported(self.root):
             return [part.oid for part in self._frames.parts(oid)]
 
+    def parts_within(self, oid: Oid, start: int, stop: int) -> list[Oid]:
+        """The segments that hold bytes [start, stop) of an object."""
+        found, offset = [], 0
+        with reported(self.root):
+            for part in self._frames.parts(oid):
+                if offset < stop and start < offset + part.length:
+                    found.append(part.oid)
+                offset += part.length
+        return found
+
     def missing(self, oids: Iterable[Oid]) -> list[Oid]:
         """Those of ``oids`` of which the frame, a segment or a base is not here, in order."""
         from git_nn.store import inspection

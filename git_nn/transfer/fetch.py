@@ -62,6 +62,19 @@ def fetch(
     _bring(store, holdings, _with_bases(store, holdings, segments), advance)
 
 
+def fetch_range(store: LocalStore, holdings: Holdings, oid: Oid, start: int, stop: int) -> None:
+    """Bring the segments that hold bytes [start, stop) of an object, and nothing else of it."""
+    fetch_list(store, holdings, oid)
+    wanted = store.parts_within(oid, start, stop) if store.has_frame(oid) else [oid]
+    _bring(store, holdings, _with_bases(store, holdings, wanted), silent)
+
+
+def fetch_list(store: LocalStore, holdings: Holdings, oid: Oid) -> None:
+    """Bring what says of which segments an object is made, where it is of more than one."""
+    if _kind(holdings, oid) == frame.LIST and not store.has_frame(oid):
+        _bring(store, holdings, [oid], silent)
+
+
 def size(store: LocalStore, holdings: Holdings, oids: Iterable[Oid]) -> int:
     """About how many bytes ``fetch`` would bring; segments of lists that are not here count raw."""
     found = [holdings.header(oid) for oid in store.missing(oids)]

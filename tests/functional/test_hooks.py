@@ -33,8 +33,11 @@ def hooks_of(repo: Repo) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_hooks_come_only_on_request(repo: Repo) -> None:
+def test_hooks_come_only_on_request_but_for_the_one_that_sends_weights(repo: Repo) -> None:
     assert hooks_of(repo) == {}
+    repo.write("m.safetensors", MODEL)
+    repo.git("add", "-A")
+    assert sorted(hooks_of(repo)) == ["pre-push"]
     repo.nn("install", "--hooks")
     assert sorted(hooks_of(repo)) == sorted(NAMES)
     assert {mode & 0o111 for _, mode in hooks_of(repo).values()} == {0o111}
@@ -250,13 +253,17 @@ def test_without_the_program_a_commit_says_why_it_stops(gone: Repo) -> None:
     gone.git("commit", "-qnm", "x")
 
 
-def test_without_the_program_nothing_else_stops(gone: Repo, tmp_path: Path) -> None:
+def test_without_the_program_commits_and_pushes_stop_and_nothing_else(
+    gone: Repo, tmp_path: Path
+) -> None:
     gone.write("n.txt", b"")
     gone.git("add", "n.txt")
     gone.git("commit", "-qnm", "x")
     assert "the program is gone" in gone.git("checkout", "-q", "-b", "other").errors
     gone.git("init", "-q", "--bare", str(tmp_path / "far"))
-    gone.git("push", "-q", str(tmp_path / "far"), "main")
+    refused = gone.git("push", "-q", str(tmp_path / "far"), "main", code=1).errors
+    assert "nothing was pushed" in refused
+    gone.git("push", "-q", "--no-verify", str(tmp_path / "far"), "main")
 
 
 def test_the_git_nn_on_path_is_used_where_the_interpreter_is_gone(

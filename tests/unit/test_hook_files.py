@@ -25,12 +25,13 @@ def test_an_installed_hook_differs_only_by_the_interpreter(name: str) -> None:
     how = Launcher("/some where/python", ("-I", "-m"))
     lines = hook_files.script(name, how).splitlines()
     start = lines.index("if test -x '/some where/python'; then")
-    call = f"  '/some where/python' -I -m git_nn.cli.main hook {name} \"$@\" </dev/null"
-    assert lines[start + 1] == call
+    assert f"'/some where/python' -I -m git_nn.cli.main hook {name} \"$@\"" in lines[start + 1]
+    assert lines[start + 1].endswith(" </dev/null") == (name != "pre-push")
     plain = [*lines[:start], lines[start + 2].replace("elif", "if"), *lines[start + 3 :]]
     assert plain == hook_files.script(name).splitlines()
 
 
-def test_a_line_to_add_by_hand_leaves_stdin_alone_and_stops_only_commits() -> None:
-    assert hook_files.line_for("pre-push") == 'git nn hook pre-push "$@" </dev/null || :'
-    assert hook_files.line_for("pre-commit").endswith("|| exit 1")
+def test_a_line_to_add_by_hand_stops_commits_and_pushes_alone() -> None:
+    assert hook_files.line_for("pre-push") == 'git nn hook pre-push "$@" || exit 1'
+    assert hook_files.line_for("pre-commit").endswith("</dev/null || exit 1")
+    assert hook_files.line_for("post-merge").endswith("</dev/null || :")

@@ -1,0 +1,60 @@
+"""What ``git push`` has us do before it moves refs: send the weights that the commits need.
+
+Git tells the name and the address of the remote, and on stdin a line for each ref: its local name
+and object, its remote name and object. Deleted refs need nothing. Where sending fails the push is
+refused, since others would get pointers whose weights nobody has.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO
+
+from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.progress import human, metered
+from git_nn.errors import UsageError
+from git_nn.gitio.config import load
+from git_nn.gitio.repository import Repository
+from git_nn.remote.address import Address, follow, parse
+from git_nn.transfer.obtain import connect
+from git_nn.transfer.push import Pushed, push
+
+
+def pre_push(arguments: Sequence[str], refs: BinaryIO) -> int:
+    """Send; 0 where Git may go on. Raises what ``push`` raises."""
+    if len(arguments) < 2:
+        raise UsageError("Git calls this with the name and the address of a remote")
+    tips = list(_tips(refs))
+    if tips:
+        repo = open_repository()
+        send(repo, _address(repo, *arguments[:2]), tips)
+    return 0
+
+
+def _tips(refs: BinaryIO) -> Iterable[str]:
+    """The objects that are pushed; nothing for a deletion."""
+    for line in refs:
+        words = line.decode("utf-8", "surrogateescape").split()
+        if len(words) == 4 and words[1].strip("0"):
+            yield words[1]
+
+
+def _address(repo: Repository, name: str, url: str) -> Address:
+    """As ``resolve``; but ``url`` is what Git made of the address (insteadOf, pushurl)."""
+    config = load(repo)
+    chosen = config.get(f"remote.{name}.nnurl") or config.get("nn.url")
+    return parse(chosen, url) if chosen else follow(url)
+
+
+def send(repo: Repository, address: Address, tips: Sequence[str]) -> Pushed:
+    """Send what ``tips`` need, and say on stderr what was sent."""
+    store = store_of(repo)
+    with (
+        connect(repo, load(repo), address) as remote,
+        metered("Sending weights") as begin,
+    ):
+        sent = push(repo, store, remote, tips, begin)
+    if sent.packs:
+        print(f"git-nn: {human(sent.size)} of weights sent to {remote.label}", file=sys.stderr)
+    return sent
