@@ -7,6 +7,7 @@ import click
 from git_nn.drivers.foreground import git
 from git_nn.drivers.open import open_repository
 from git_nn.errors import UsageError
+from git_nn.gitio import revisions
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 from git_nn.merge.rules import VARIABLE, parse
@@ -33,18 +34,30 @@ def _git_options(function: click.decorators.FC) -> click.decorators.FC:
 @click.option(
     "--set", "values", metavar="KEY=VALUE", multiple=True, help="A parameter of the strategy."
 )
+@click.option("--replay", metavar="COMMIT", help="Make a merge again as its message says, compare.")
 @_git_options
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[GIT-OPTION]... BRANCH")
 def command(
-    words: tuple[str, ...], strategy: str | None, values: tuple[str, ...], **options: object
+    words: tuple[str, ...],
+    strategy: str | None,
+    values: tuple[str, ...],
+    replay: str | None,
+    **options: object,
 ) -> int:
     """Merge BRANCH as 'git merge' does, with the strategy S for this one merge.
 
     It is stronger than the configuration, recipe files and attributes; without it they
     choose, as in 'git merge'. What is in conflict is settled as ever: 'git nn resolve'.
-    The exit code is that of 'git merge': 0 merged, 1 conflicts are left.
+    The commit says how models were merged; --replay COMMIT merges them again, aside from the
+    work tree, and tells whether every bit is the same.
+    Exit codes: those of 'git merge' (0 merged, 1 conflicts are left), or of a replay: 1 a
+    model differs.
     """
     repo = open_repository()
+    if replay is not None:
+        from git_nn.cli.merge_replay import show
+
+        return show(repo, replay)
     choice = _choice(repo, strategy, values)
     branches = [word for word in words if word == "-" or not word.startswith("-")]
     if len(branches) > 1:
@@ -52,8 +65,18 @@ def command(
             f"{' '.join(branches)}: Git merges several branches at once as text, without git-nn",
             hint="merge one after the other",
         )
-    variables = {} if choice is None else {VARIABLE: choice}
-    return git("merge", *_passed_on(options), *words, **variables)
+    return _merge(repo, [*_passed_on(options), *words], choice)
+
+
+def _merge(repo: Repository, words: list[str], choice: str | None) -> int:
+    """git merge, and then trailers where the hook that adds them is not installed."""
+    from git_nn.drivers.merge_message import amend
+
+    before = revisions.resolve(repo, "HEAD")
+    status = git("merge", *words, **({} if choice is None else {VARIABLE: choice}))
+    if status == 0 and revisions.resolve(repo, "HEAD") not in (before, None):
+        amend(repo, before)
+    return status
 
 
 def _choice(repo: Repository, strategy: str | None, values: tuple[str, ...]) -> str | None:
