@@ -28,7 +28,11 @@ COMMANDS = {
     "blame": "the last commit that changed each tensor",
     "merge": "git merge with a strategy for this one merge",
     "resolve": "settle the tensors that a merge left in conflict",
-    "pull": "turn pointers in the work tree into weights",
+    "pull": "fetch weights and write them where pointers stand",
+    "fetch": "bring weights here; no file changes",
+    "push": "send weights; 'git push' does so by itself",
+    "checkout": "write weights that are here where pointers stand",
+    "remote": "where the weights of each remote are",
     "check": "what should not be committed; the pre-commit hook runs it",
     "fsck": "is every tensor that Git needs there, and whole?",
     "gc": "delete what nothing needs, store the rest smaller",
@@ -40,7 +44,7 @@ COMMANDS = {
     "hook": "what the lines in .git/hooks call",
 }
 _PLAIN_GIT = frozenset({
-    "checkout", "cherry-pick", "clone", "commit", "fetch", "init", "mv", "push",
+    "cherry-pick", "clone", "commit", "init", "mv",
     "rebase", "reset", "restore", "revert", "rm", "stash", "switch", "tag", "worktree",
 })  # fmt: skip
 

@@ -48,13 +48,13 @@ def _address(repo: Repository, name: str, url: str) -> Address:
 
 
 def send(repo: Repository, address: Address, tips: Sequence[str]) -> Pushed:
-    """Send what ``tips`` need, and say on stderr what was sent."""
+    """Send what ``tips`` need, and say on a terminal what was sent."""
     store = store_of(repo)
     with (
         connect(repo, load(repo), address) as remote,
         metered("Sending weights") as begin,
     ):
         sent = push(repo, store, remote, tips, begin)
-    if sent.packs:
+    if sent.packs and sys.stderr.isatty():
         print(f"git-nn: {human(sent.size)} of weights sent to {remote.label}", file=sys.stderr)
     return sent

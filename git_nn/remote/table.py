@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from git_nn.errors import RemoteError
@@ -43,7 +44,7 @@ def _folder(repo: Repository, address: Address, connections: int) -> Remote:
         raise RemoteError(
             f"there is no repository at {address.label}", hint="run 'git remote -v' and mend it"
         )
-    return KeyedRemote(FolderKeys(root), connections=connections)
+    return KeyedRemote(FolderKeys(Path(os.path.normpath(root))), connections=connections)
 
 
 def _ssh(repo: Repository, address: Address, connections: int) -> Remote:

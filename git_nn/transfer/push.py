@@ -71,6 +71,12 @@ def plan(repo: Repository, store: LocalStore, holdings: Holdings, needs: Needs) 
     return parcel
 
 
+def lacking(repo: Repository, store: LocalStore, remote: Remote, tips: Sequence[str]) -> Parcel:
+    """What ``push`` would send now; raises as it does."""
+    holdings = ask(remote, store.folders.remote(remote.identity))
+    return plan(repo, store, holdings, needed(repo, store, holdings, tips))
+
+
 def push(
     repo: Repository,
     store: LocalStore,
