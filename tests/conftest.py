@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.git import Repo, scrubbed_environment
+from tests.support.lfs_server import LfsServer, giftless
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +29,10 @@ def scrubbed(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 def repo(tmp_path: Path) -> Repo:
     """A new repository with git-nn installed in it and *.h5, *.safetensors, *.pt, *.bin tracked."""
     return Repo.create(tmp_path / "repo")
+
+
+@pytest.fixture(scope="session")
+def lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]:
+    """One giftless for all tests that ask for it; each takes a repository name of its own."""
+    with giftless(tmp_path_factory.mktemp("lfs")) as server:
+        yield server

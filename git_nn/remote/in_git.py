@@ -8,7 +8,7 @@ ref, a large pack when it is read (where the host filters; else all of them come
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -106,18 +106,19 @@ class GitRemote:
         pass
 
 
-def check(pack: Outgoing) -> None:
-    """RemoteError unless the file of a pack is what its name says."""
-    if oid_of_stream(_pieces(pack.path)).hex() != pack.name:
+def check(pack: Outgoing, passed: Callable[[bytes], object] = len) -> None:
+    """RemoteError unless the file of a pack is what its name says; ``passed`` gets its bytes."""
+    if oid_of_stream(_pieces(pack.path, passed)).hex() != pack.name:
         raise RemoteError(
             f"{pack.path} does not have the bytes of its pack any more",
             hint="run 'git nn fsck --repair'",
         )
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(path: Path, passed: Callable[[bytes], object]) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
+            passed(piece)
             yield piece
 
 

@@ -10,8 +10,10 @@ import pytest
 from git_nn.remote.folder import FolderKeys
 from git_nn.remote.in_git import GitRemote
 from git_nn.remote.keys import KeyedRemote
+from git_nn.remote.lfs import LfsRemote
 from tests.contract.remote_contract import Connect, RemoteContract
 from tests.support.git_servers import bare, clone, git, http_backend
+from tests.support.lfs_server import LfsServer
 
 
 class TestFolder(RemoteContract):
@@ -45,3 +47,21 @@ class TestGitHttp(TestInGit):
         with http_backend(tmp_path, "s3cret") as server:
             url = server.url.replace("://", "://ann:s3cret@") + "/far.git"
             yield lambda: GitRemote(repo, url)
+
+
+class TestLfs(RemoteContract):
+    """giftless for the packs, a bare repository for the catalogue."""
+
+    @pytest.fixture
+    def connect(self, tmp_path: Path, lfs_server: LfsServer) -> Connect:
+        self.server = lfs_server
+        far, repo = bare(tmp_path / "far.git"), clone(tmp_path / "clone")
+        endpoint = lfs_server.endpoint(tmp_path.name)
+        return lambda: LfsRemote(repo, far.as_uri(), endpoint=endpoint)
+
+    def published_bytes(self, tmp_path: Path, name: str) -> bytes:
+        path = f"refs/nn/catalog:packs/{name[:2]}/{name}"
+        pointer = git(tmp_path / "far.git", "cat-file", "blob", path).decode()
+        assert len(pointer.splitlines()) == 3
+        oid = pointer.partition("oid sha256:")[2][:64]
+        return self.server.stored(tmp_path.name, oid).read_bytes()

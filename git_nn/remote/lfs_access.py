@@ -1,0 +1,316 @@
+"""lfs_access: where the Git LFS server of a Git remote is, and who we are to it.
+
+In order of strength the server is what the caller says, ``remote.<name>.lfsurl``, ``lfs.url``, what
+the ssh host answers to ``git-lfs-authenticate``, and ``<address>.git/info/lfs``. All of these come
+from the person's own configuration; the file .lfsconfig of a repository is not read.
+
+1. A name and password go to the scheme, host and port that Git's credential helpers were asked for,
+   and to no other; so does http.extraHeader.
+2. They are neither shown by repr nor part of a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from git_nn.errors import GitError, RemoteError
+from git_nn.gitio import config as configs
+from git_nn.gitio.repository import Repository
+from git_nn.remote.http import Client, check_address, is_header, origin_of, printable
+
+Operation = str  # "upload" or "download"
+
+_SSH = ("ssh", "git+ssh", "ssh+git")
+_SCP = re.compile(r"(?!\w:[\\/])([^/:]+|\[[^\]]+\]):(?!//)(.+)\Z")
+_EARLY = 10.0  # seconds before its end in which a token is taken for a new one
+_NO_SERVER = "set lfs.url, or choose another place for the packs with nn.url"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The address of a server's API; headers that it wants, until ``deadline`` (monotonic)."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    deadline: float = float("inf")
+
+    @property
+    def is_fresh(self) -> bool:
+        return time.monotonic() < self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class SshPlace:
+    """A folder on a host that is reached by ssh."""
+
+    host: str
+    port: str
+    path: str
+
+
+class Access:
+    """The server of one Git remote. Any thread may call."""
+
+    def __init__(
+        self, repo: Repository, git_url: str, endpoint: str | None, client: Client
+    ) -> None:
+        self._repo = repo
+        self._client = client
+        self._url = endpoint or configured(repo, git_url) or resolved(repo, git_url)
+        self._found: dict[Operation, Endpoint] = {}
+        self._user = _User.of(self._url)
+        self._proven = False
+        self._lock = threading.RLock()
+
+    def endpoint(self, operation: Operation) -> Endpoint:
+        """Where to ask for ``operation``."""
+        with self._lock:
+            found = self._found.get(operation)
+            if found is None or not found.is_fresh:
+                found = self._found[operation] = self._look_up(operation)
+            return found
+
+    def _look_up(self, operation: Operation) -> Endpoint:
+        place = ssh_place(self._url)
+        if place is None:
+            url = _http_endpoint(self._url)
+        else:
+            found = ask_ssh(self._repo, place, operation)
+            if found is not None:
+                return found
+            path = place.path.lstrip("/").removesuffix("/").removesuffix(".git")
+            url = f"https://{place.host.rpartition('@')[2]}/{quote(path)}.git/info/lfs"
+        return Endpoint(url, self._client.header(url))
+
+    def authorization(self, url: str, operation: Operation) -> dict[str, str]:
+        """Headers that say who we are, for requests to ``url``: none for another server."""
+        endpoint = self.endpoint(operation)
+        if origin_of(url) != origin_of(endpoint.url):
+            return {}
+        user = {"Authorization": self._user.basic} if self._user and self._user.password else {}
+        return {**user, **endpoint.headers}
+
+    def refused(self, operation: Operation, used: Mapping[str, str]) -> None:
+        """Find out better who we are: ``used`` was not accepted. RemoteError where that fails."""
+        with self._lock:
+            endpoint = self.endpoint(operation)
+            if self.authorization(endpoint.url, operation) != used:
+                return  # another thread has done it
+            if ssh_place(self._url) and endpoint.headers:
+                del self._found[operation]
+                return
+            if any(name.lower() == "authorization" for name in endpoint.headers):
+                raise denied(endpoint.url)
+            if self._user and self._user.password:
+                self._credential("reject", endpoint.url, self._user)
+                if self._user.asked:
+                    raise denied(endpoint.url)
+            self._user, self._proven = self._asked(endpoint.url), False
+
+    def accepted(self, operation: Operation) -> None:
+        """What was used last is right; so a helper may keep it."""
+        with self._lock:
+            if self._user and self._user.asked and not self._proven:
+                self._credential("approve", self.endpoint(operation).url, self._user)
+            self._proven = True
+
+    def _asked(self, url: str) -> _User:
+        """The name and password that Git's helpers, or the person, know for a server."""
+        name = self._user.name if self._user else ""
+        try:
+            output = self._repo.git("credential", "fill", stdin=_question(url, name, ""))
+        except GitError:
+            raise RemoteError(
+                f"{urlsplit(url).netloc} wants a name and a password, and Git knows none",
+                hint="set up a credential helper: see 'git help credentials'",
+            ) from None
+        lines = output.decode("utf-8", "replace").splitlines()
+        found = dict(line.partition("=")[::2] for line in lines)
+        return _User(found.get("username", ""), found.get("password", ""), asked=True)
+
+    def _credential(self, verb: str, url: str, user: _User) -> None:
+        if user.asked:
+            stdin = _question(url, user.name, user.password)
+            self._repo.git("credential", verb, stdin=stdin, check=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """``asked`` is whether Git's credential helpers gave it, and not the address."""
+
+    name: str
+    password: str = field(repr=False)
+    asked: bool
+
+    @classmethod
+    def of(cls, url: str) -> _User | None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or parts.username is None:
+            return None
+        return cls(unquote(parts.username), unquote(parts.password or ""), asked=False)
+
+    @property
+    def basic(self) -> str:
+        pair = f"{self.name}:{self.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def _question(url: str, name: str, password: str) -> bytes:
+    """What ``git credential`` reads; an address has no line feed (see check_address)."""
+    parts = urlsplit(url)
+    lines = [f"protocol={parts.scheme}", f"host={parts.netloc}", f"path={parts.path.lstrip('/')}"]
+    lines += [f"username={name}"] if name else []
+    lines += [f"password={password}"] if password else []
+    return "".join(f"{line}\n" for line in [*lines, ""]).encode()
+
+
+def denied(url: str) -> RemoteError:
+    return RemoteError(
+        f"{urlsplit(url).netloc} does not accept who we are",
+        hint="check the name and the token, and the rights that they have there",
+    )
+
+
+def configured(repo: Repository, git_url: str) -> str | None:
+    """The address that the configuration gives for the server of this Git remote."""
+    settings = configs.load(repo)
+    for key in settings.section("remote"):
+        name, _, what = key.removeprefix("remote.").rpartition(".")
+        if what in ("url", "pushurl") and git_url in (*settings.get_all(key), name):
+            found = settings.get(f"remote.{name}.lfsurl")
+            if found:
+                return found
+    return settings.get("lfs.url") or None
+
+
+def resolved(repo: Repository, git_url: str) -> str:
+    """``git_url`` as Git's url.<base>.insteadOf makes it."""
+    if git_url.startswith("-"):
+        raise RemoteError(f"{git_url[:80]!r} is no address", hint="run 'git remote -v'")
+    return repo.git("ls-remote", "--get-url", git_url).decode("utf-8", "replace").strip()
+
+
+def _http_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise RemoteError("no Git LFS server is known for this remote", hint=_NO_SERVER)
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    bare = bare.rstrip("/")
+    if not bare.endswith("/info/lfs"):
+        bare = f"{bare.removesuffix('.git')}.git/info/lfs"
+    check_address(bare, "the address of the Git LFS server is")
+    return bare
+
+
+# -- ssh
+
+
+def answers_over_ssh(repo: Repository, git_url: str) -> bool:
+    """Whether the host of an ssh address says where its Git LFS server is."""
+    place = ssh_place(resolved(repo, git_url))
+    try:
+        return place is not None and ask_ssh(repo, place, "download") is not None
+    except RemoteError:
+        return False
+
+
+def ssh_place(url: str) -> SshPlace | None:
+    """The parts of an ssh address, as Git reads it; None for any other address."""
+    if "://" in url:
+        parts = urlsplit(url)
+        if parts.scheme not in _SSH or not parts.hostname:
+            return None
+        host, port = parts.netloc, ""
+        if match := re.fullmatch(r"(.*):(\d*)", host):
+            host, port = match[1], match[2]
+        path = unquote(parts.path)
+        path = path[1:] if path.startswith("/~") else path
+    else:
+        match = _SCP.match(url)
+        if match is None:
+            return None
+        host, port, path = match[1], "", match[2]
+    user, at, name = host.rpartition("@")
+    user = user.partition(":")[0]  # ssh takes no password
+    if name.startswith("-") or user.startswith("-") or path.startswith("-"):
+        raise RemoteError(f"{printable(url)!r} is no address", hint="run 'git remote -v'")
+    return SshPlace(f"{user}{at}{name.strip('[]')}", port, path)
+
+
+def ask_ssh(repo: Repository, place: SshPlace, operation: Operation) -> Endpoint | None:
+    """What the host says of its server; None where it knows no git-lfs-authenticate."""
+    remote = f"git-lfs-authenticate {shlex.quote(place.path)} {operation}"
+    argv = [*_ssh_command(repo, place), place.host, remote]
+    try:
+        done = subprocess.run(
+            argv, env=repo.env, cwd=repo.top, stdin=subprocess.DEVNULL, capture_output=True,
+            check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise RemoteError(f"ssh cannot be started: {error.strerror}") from None
+    if done.returncode == 0:
+        return _endpoint(done.stdout, place.host)
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    if done.returncode == 255:  # ssh itself, not the host
+        raise RemoteError(f"{place.host}: {printable(lines[-1] if lines else 'ssh failed')}")
+    return None
+
+
+def _endpoint(output: bytes, host: str) -> Endpoint | None:
+    try:
+        found: Any = json.loads(output[: 1 << 20])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("href"), str):
+        return None
+    url = found["href"].rstrip("/")
+    check_address(url, f"{host} names as its Git LFS server")
+    return Endpoint(url, headers_of(found.get("header"), host), deadline_of(found))
+
+
+def _ssh_command(repo: Repository, place: SshPlace) -> list[str]:
+    """The beginning of a command line, with the person's ssh as Git finds it."""
+    text = repo.env.get("GIT_SSH_COMMAND") or configs.load(repo).get("core.sshCommand")
+    program = repo.env.get("GIT_SSH") or "ssh"
+    name = Path((shlex.split(text) or ["ssh"])[0] if text else program).name.lower()
+    other = name.removesuffix(".exe") in ("plink", "tortoiseplink", "putty")
+    port = ["-P" if other else "-p", place.port] if place.port else []
+    return ["sh", "-c", f'{text} "$@"', text, *port] if text else [program, *port]
+
+
+# -- what servers say of headers and time
+
+
+_CONNECTION = {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade",
+               "trailer", "expect", "accept-encoding", "range"}  # fmt: skip
+
+
+def headers_of(value: object, who: str) -> dict[str, str]:
+    """Headers that a server asks to send; RemoteError where one would smuggle in a line."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RemoteError(f"{who} asks for headers that are none")
+    for name, text in value.items():
+        if not isinstance(text, str) or not is_header(name, text):
+            raise RemoteError(f"{who} asks for a header that is none: {printable(str(name))!r}")
+    return {name: text for name, text in value.items() if name.lower() not in _CONNECTION}
+
+
+def deadline_of(value: Mapping[str, Any]) -> float:
+    """When what a server gave is of no use any more, on the monotonic clock."""
+    seconds = value.get("expires_in")
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        return time.monotonic() + max(1.0, min(seconds, 1e6) - _EARLY)
+    return float("inf")
