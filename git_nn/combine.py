@@ -36,9 +36,9 @@ from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored, Window
 from git_nn.store.base import Batch, Buffer, Store
 from git_nn.store.local import LocalStore
-from git_nn.weave import Progress, weave
 
 Result = TypeVar("Result")
+Progress = Callable[[int], object]
 
 NOT_HERE = "rows were not compared: some weights are not on this machine"
 
@@ -214,6 +214,8 @@ def _made(
 ) -> tuple[Decision, Stored | None, str]:
     """The decision, the tensor where it was made anew, and what to tell."""
     if isinstance(decision, Weave):
+        from git_nn.weave import weave
+
         decision, woven = weave(decision, sides, store, batch, progress)
         if isinstance(decision, Weave):
             return decision, woven, decision.note
@@ -266,7 +268,8 @@ def _combine(
             strange += count
             yield data
 
-    oid, length = batch.put(merged(), dtype=ours.dtype, base=ours.oid)
+    near = o[0] if o else a  # what a strategy trims or thins stays as in the base
+    oid, length = batch.put(merged(), dtype=ours.dtype, base=near.oid)
     return decision, Stored(name, ours.dtype, ours.shape, oid, length), strange
 
 

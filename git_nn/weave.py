@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from git_nn.assemble import Sides
 from git_nn.merge.decide import Combine, Conflict, Take, Weave
-from git_nn.merge.rows import Buffer, Survey, Version, Versions, survey, woven
+from git_nn.merge.woven import Buffer, Survey, Version, Versions, survey, woven
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored

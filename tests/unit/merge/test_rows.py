@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,20 +16,9 @@ from git_nn.combine import Merged, merge
 from git_nn.errors import UsageError
 from git_nn.formats.base import BytesSource
 from git_nn.merge.report import lines, summary
-from git_nn.merge.rows import (
-    ROW,
-    WHOLE,
-    Ladder,
-    Rung,
-    Survey,
-    Version,
-    Versions,
-    ladder,
-    survey,
-    way,
-    woven,
-)
+from git_nn.merge.rows import ROW, WHOLE, Ladder, Rung, ladder, way
 from git_nn.merge.rules import Choice, Rules
+from git_nn.merge.woven import Survey, Version, Versions, survey, woven
 from git_nn.model import open_pointer
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.store.base import SEGMENT
@@ -60,8 +50,10 @@ class Reads:
 
     def versions(self, sides: list[bytes], unit: int, step: int, *, known: bool) -> Versions:
         names = ("base", "ours", "theirs")
-        made = [self.version(n, d, step, known=known) for n, d in zip(names, sides, strict=True)]
-        return Versions(*made, unit)
+        base, ours, theirs = (
+            self.version(n, d, step, known=known) for n, d in zip(names, sides, strict=True)
+        )
+        return Versions(base, ours, theirs, unit)
 
 
 Rows = list[bytes]
@@ -222,7 +214,10 @@ def test_the_shape_may_change_in_the_number_of_rows_of_one_side_or_of_both_alike
     name = "embed.weight"
     for shapes in ([(5, 2), (5, 2), (7, 2)], [(5, 2), (4, 2), (5, 2)], [(5, 2), (7, 2), (7, 2)]):
         assert way(name, "f32", shapes, ROW) is not None
-    for shapes in ([(5, 2), (6, 2), (7, 2)], [(5, 2), (5, 3), (5, 2)], [(5, 2), (5, 2), (10,)]):
+    others: list[list[tuple[int, ...]]] = [
+        [(5, 2), (6, 2), (7, 2)], [(5, 2), (5, 3), (5, 2)], [(5, 2), (5, 2), (10,)]
+    ]  # fmt: skip
+    for shapes in others:
         assert way(name, "f32", shapes, ROW) is None
 
 
@@ -473,7 +468,7 @@ def test_a_tied_view_grows_with_its_payload(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (5, 3), "compression": "gzip"}])
-def test_rows_of_an_hdf5_dataset(tmp_path: Path, options: dict[str, object]) -> None:
+def test_rows_of_an_hdf5_dataset(tmp_path: Path, options: dict[str, Any]) -> None:
     base, name = normal(1, 12, 4), "embedding/embeddings"
     tables = [base, changed(base, 3), changed(base, 5)]
     merged, data = run(tmp_path, [h5_file({name: table}, **options) for table in tables])
