@@ -120,9 +120,20 @@ def cast(array: Array, dtype: str) -> Array:
             return _to_integers(array, dtype, kind)
         if array.dtype.kind == "c" and kind.kind != "c":
             array = array.real
+        if dtype == "bf16" and array.dtype == np.float64:
+            return _singles_for_bf16(array).astype(kind)
         if dtype in _ML_DTYPES:
             return to_single_odd(array).astype(kind)
         return array.astype(kind)
+
+
+def _singles_for_bf16(doubles: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Singles that round to bf16 as the doubles do: only one on a tie may have to be moved."""
+    singles = doubles.astype(np.float32)
+    ties = np.nonzero((singles.view(np.uint32) & 0xFFFF) == 0x8000)
+    if len(ties[0]):
+        singles[ties] = to_single_odd(doubles[ties])
+    return singles
 
 
 def to_single_odd(array: Array) -> NDArray[np.float32]:

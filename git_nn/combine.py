@@ -25,6 +25,7 @@ from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 from git_nn.merge import keys, state
 from git_nn.merge.decide import Combine, Conflict, Decision, Weave, decide, outcome, resized_view
+from git_nn.merge.follow import Followed, follow, refuse
 from git_nn.merge.groups import together
 from git_nn.merge.keys import preference
 from git_nn.merge.report import told
@@ -89,18 +90,22 @@ def merge(
     planned = plan(sides, chosen, store)
     if isinstance(planned, Merged):
         return planned
-    made = carry_out(planned, sides, store, progress)
+    found = followed(sides)
+    made = carry_out(planned, named(sides), store, progress)
     try:
         pointer, notes = assemble(sides, made.wanted, store, scratch, chosen.skeleton)
     except MergeError as error:
         return Merged(sides.ours, made.decisions, whole=error.message)
-    return Merged(pointer, made.decisions, notes=(*made.notes, *told(made.decisions), *notes))
+    return Merged(
+        pointer, made.decisions, notes=(*found.notes, *made.notes, *told(made.decisions), *notes)
+    )
 
 
 def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, ...]:
     """What is to be done with each tensor; the merge itself where one side is taken whole.
 
-    Nothing is written, and no tensor is read but those in a form of their container.
+    Nothing is written, and no tensor is read but those in a form of their container. The
+    tensors of the decisions are those of ``named``.
     """
     ours, theirs, base = sides.ours, sides.theirs, sides.base
     if theirs in (ours, base):
@@ -109,9 +114,24 @@ def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, 
         return Merged(theirs)
     if why := _incomparable(sides):
         return _whole(sides, chosen.default, why)
+    found = followed(sides)
+    base, ours, theirs = found.base, found.ours, found.theirs
     decoder = Decoder(store)
     decisions = decide(base, ours, theirs, chosen.choose, decoder, ladder=chosen.ladder)
-    return together(state.settled(decisions, chosen), (base, ours, theirs), chosen.choose)
+    decisions = state.settled(refuse(decisions, found, chosen.choose), chosen)
+    return together(decisions, (base, ours, theirs), chosen.choose)
+
+
+def followed(sides: Sides) -> Followed:
+    """The three versions with one set of names, and what there is to tell about that."""
+    return follow(sides.base, sides.ours, sides.theirs)
+
+
+def named(sides: Sides) -> Sides:
+    """The same versions, their tensors under the names that the result has: what one side renamed
+    has the new name everywhere. For looking at single tensors only, not at the container."""
+    found = followed(sides)
+    return Sides(found.base, found.ours, found.theirs)
 
 
 def merge_in(

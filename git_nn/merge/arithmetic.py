@@ -12,8 +12,14 @@ Rules (docs/merge.md tells them to the user):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
+from math import prod
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -24,11 +30,14 @@ from git_nn.merge.strategies.blocks import Block, Tensor
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.objects.tensor import Shape, dtype_bits
 
-BLOCK = 1 << 20  # bytes of one side that are computed at a time; whole elements of any dtype
+BLOCK = 1 << 15  # elements of a side that are computed at a time: they stay in the cache
+HELD = 1 << 28  # bytes of all sides of a tensor that are kept in memory between passes
+_THREADS = min(os.cpu_count() or 1, 4)
 
 Buffer = bytes | bytearray | memoryview
 Raw = tuple[Array, ...]  # the same block of each version
 Read = Callable[[], Iterable[Buffer]]  # a tensor's bytes in pieces, from the start each time
+Result = TypeVar("Result")
 
 _PARTS = {"c64": "f32", "c128": "f64", "c64be": "f32be", "c128be": "f64be"}
 
@@ -54,44 +63,88 @@ class Versions:
     sides: tuple[Version, ...]
 
 
-def merge_tensor(
-    choice: Choice, versions: Versions, size: int = BLOCK
-) -> Iterator[tuple[bytes, int]]:
+def merge_tensor(choice: Choice, versions: Versions, size: int = 0) -> Iterator[tuple[bytes, int]]:
     """The merged bytes in blocks, each with how many computed values are not finite.
 
-    ``size`` is that of a block in bytes; it becomes a multiple of the strategy's unit.
+    ``size`` is that of a block in bytes, by default of BLOCK elements; it becomes a multiple of
+    the strategy's unit.
     """
     strategy, parameters = table.by_name(choice.strategy), dict(choice.parameters)
     assert strategy.merge is not None
     assert len(versions.sides) == 2 or not strategy.two_sided
-    dtype = _PARTS.get(versions.dtype, versions.dtype)
-    paired = dtype != versions.dtype
-    shape = (*versions.shape[:-1], 2 * (versions.shape or (1,))[-1]) if paired else versions.shape
-    unit = dtype_bits(dtype) // 8 * max(strategy.unit(shape) if strategy.unit else 1, 1)
-    size = max(size // unit, 1) * unit
-
-    def read() -> Iterator[tuple[Raw, Block]]:
-        return _read(versions, dtype, shape, size)
-
-    tensor = Tensor(shape, lambda: (block for _, block in read()), len(versions.sides))
-    with np.errstate(all="ignore"):
+    merge = strategy.merge
+    with _Blocks(versions, strategy, size) as blocks:
+        tensor = Tensor(blocks.shape, blocks.each, len(versions.sides))
         measured = strategy.measure(tensor, parameters) if strategy.measure else None
-    for sides, block in read():
+
+        def work(raw: Raw, block: Block) -> tuple[bytes, int]:
+            values = merge(block, parameters, measured)
+            return _rounded(values, blocks.dtype, raw if strategy.reads_both else ())
+
+        yield from blocks.apply(work)
+
+
+class _Blocks:
+    """The versions side by side, in blocks that are worked on by a few threads.
+
+    What is small is read once and kept; what is larger is read again for each pass.
+    """
+
+    def __init__(self, versions: Versions, strategy: table.Strategy, size: int) -> None:
+        self.dtype = _PARTS.get(versions.dtype, versions.dtype)
+        shape = versions.shape
+        if self.dtype != versions.dtype:
+            shape = (*shape[:-1], 2 * (shape or (1,))[-1])
+        self.shape = shape
+        width = dtype_bits(self.dtype) // 8
+        unit = width * max(strategy.unit(shape) if strategy.unit else 1, 1)
+        self._size = max((size or BLOCK * width) // unit, 1) * unit
+        self._keys, self._base = _keys(versions), versions.base is not None
+        read = [*versions.sides, *([versions.base] if versions.base else [])]
+        self._reads = [version.read for version in read]
+        if prod(shape) * width * len(read) <= HELD:
+            self._reads = [_held(version.read) for version in read]
+        self._pool = ThreadPoolExecutor(_THREADS, "git-nn-merge")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def each(self, work: Callable[[Block], Result], every: int = 1) -> Iterator[Result]:
+        """One pass; see strategies.blocks.Each."""
+        return self.apply(lambda _, block: work(block), every)
+
+    def apply(self, work: Callable[[Raw, Block], Result], every: int = 1) -> Iterator[Result]:
+        """One pass over the blocks as they are and as doubles."""
+        pieces = zip(*(blocks(read(), self._size) for read in self._reads), strict=True)
+        waiting: deque[Future[Result]] = deque()
+        width = dtype_bits(self.dtype) // 8
+        start = 0
+        for number, piece in enumerate(pieces):
+            if number % every == 0:
+                waiting.append(self._pool.submit(self._widened, work, piece, start))
+            if len(waiting) > 2 * _THREADS:
+                yield waiting.popleft().result()
+            start += len(piece[0]) // width
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _widened(
+        self, work: Callable[[Raw, Block], Result], pieces: Sequence[bytes], start: int
+    ) -> Result:
+        raw = tuple(_flat(piece, self.dtype) for piece in pieces)
         with np.errstate(all="ignore"):
-            values = strategy.merge(block, parameters, measured)
-        yield _rounded(values, dtype, sides if strategy.reads_both else ())
+            wide = tuple(map(as_float64, raw))
+            base, sides = (wide[-1], wide[:-1]) if self._base else (None, wide)
+            return work(raw, Block(self.shape, self._keys, start, base, sides))
 
 
-def _read(versions: Versions, dtype: str, shape: Shape, size: int) -> Iterator[tuple[Raw, Block]]:
-    """The versions side by side, as they are and as doubles."""
-    base, count = versions.base, len(versions.sides)
-    read = [*versions.sides, *([base] if base else [])]
-    keys, start = _keys(versions), 0
-    for pieces in zip(*(blocks(version.read(), size) for version in read), strict=True):
-        raw = tuple(_flat(piece, dtype) for piece in pieces)
-        wide = tuple(map(as_float64, raw))
-        yield raw, Block(shape, keys, start, wide[-1] if base else None, wide[:count])
-        start += len(wide[0])
+def _held(read: Read) -> Read:
+    """The same bytes, read now and kept."""
+    kept = [b"".join(map(bytes, read()))]
+    return lambda: kept
 
 
 def _keys(versions: Versions) -> tuple[int, ...]:
@@ -114,19 +167,21 @@ def _flat(data: bytes, dtype: str) -> Array:
 
 def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[bytes, int]:
     """``values`` in ``dtype``, with the bits of ``sides`` where these are all the same."""
-    values[np.isnan(values)] = np.nan
+    strange = np.isnan(values)
+    if strange.any():
+        values[strange] = np.nan
     merged = _flat(to_bytes(values, dtype), dtype)
-    bits = element_bits(merged)
-    kept = np.full(len(bits), bool(sides))
-    for side in sides:
-        kept &= element_bits(side) == element_bits(sides[0])
-    strange = ~(np.isfinite(as_float64(merged)) | kept)
+    bits, strange = element_bits(merged), ~np.isfinite(as_float64(merged))
     if sides:
-        bits = np.where(kept, element_bits(sides[0]), bits)
+        first, *others = map(element_bits, sides)
+        kept = reduce(np.logical_and, [first == other for other in others])
+        if kept.any():
+            bits = bits ^ ((bits ^ first) & np.negative(kept.astype(bits.dtype)))
+            strange &= ~kept
     return bits.tobytes(), int(np.count_nonzero(strange))
 
 
-def blocks(pieces: Iterable[Buffer], size: int = BLOCK) -> Iterator[bytes]:
+def blocks(pieces: Iterable[Buffer], size: int) -> Iterator[bytes]:
     """The same bytes in blocks of ``size``, the last one shorter.
 
     A piece is not touched once the next one is asked for, so it may be reused.

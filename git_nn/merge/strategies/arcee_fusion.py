@@ -9,13 +9,14 @@ infinite it counts as zero, and ours stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, finite
 from git_nn.merge.strategies.elementary import exp, log
-from git_nn.merge.strategies.ranks import Columns, cuts
+from git_nn.merge.strategies.ranks import Work, cuts
 from git_nn.merge.strategies.sums import fold
 from git_nn.objects.tensor import Shape
 
@@ -37,9 +38,8 @@ def unit(shape: Shape) -> int:
 def measure(tensor: Tensor, _: Mapping[str, float]) -> float:
     """The importance from which on theirs is taken."""
 
-    def read() -> Iterator[Columns]:
-        for block in tensor.read():
-            yield block.start, (_importance(block),)
+    def read(work: Work, every: int = 1) -> Iterable[Any]:
+        return tensor.each(lambda block: work(block.start, [_importance(block)]), every)
 
     last = tensor.size - 1
     wanted = [(0, tensor.size - part * last // 4) for part in (1, 2, 3)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,26 @@ from git_nn.objects.tensor import Shape
 Doubles = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor that is being merged. ``read()`` gives its blocks from the start, each time.
+Result = TypeVar("Result")
 
-    ``sides`` is how many versions are merged, the base not counted.
+
+class Each(Protocol):
+    """One pass over a tensor: what ``work`` makes of each block, in order.
+
+    ``work`` may run in several threads at once. With ``every`` only each ``every``-th block
+    counts, from the first on.
     """
 
+    def __call__(self, work: Callable[[Block], Result], every: int = 1) -> Iterator[Result]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor that is being merged; ``sides`` is how many versions are, the base not counted."""
+
     shape: Shape
-    read: Callable[[], Iterator[Block]]
-    sides: int = 2
+    each: Each
+    sides: int
 
     @property
     def size(self) -> int:
@@ -76,6 +87,14 @@ def base_of(block: Block) -> Doubles:
     """The base of a strategy that NEEDS_BASE."""
     assert block.base is not None
     return block.base
+
+
+def only(values: Doubles, mask: NDArray[np.bool_]) -> Doubles:
+    """``values`` where ``mask`` holds, else zero: by bits, where numpy.where would branch."""
+    bits = mask.astype(np.int64)
+    np.negative(bits, out=bits)
+    bits &= values.view(np.int64)
+    return bits.view(np.float64)
 
 
 def shares(weight: float, count: int) -> list[float]:

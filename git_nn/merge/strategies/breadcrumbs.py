@@ -30,7 +30,7 @@ def measure(tensor: Tensor, parameters: Mapping[str, float]) -> tuple[Window, ..
     outliers = min(int(parameters["gamma"] * tensor.size), tensor.size - kept)
     ends = (outliers, outliers + kept)
     wanted = [(side, end) for side in range(tensor.sides) for end in ends]
-    found = cuts(lambda: magnitudes(tensor), tensor.size, wanted)
+    found = cuts(magnitudes(tensor), tensor.size, wanted)
     return tuple(zip(found[::2], found[1::2], strict=True))
 
 

@@ -1,27 +1,42 @@
 """ranks: the k largest magnitudes of a tensor, exactly, whatever the blocks.
 
-Magnitudes are compared as doubles, and where they are equal the element that comes first
-counts as the larger. The k-th largest is found by histograms of the doubles' bits, 16 at a
-time, until few enough are left to be sorted: one pass for a tensor of up to HELD elements,
-mostly two for a larger one, and at most five; memory is bounded by HELD.
+Magnitudes are compared as doubles, by their bits, and where they are equal the element that
+comes first counts as the larger. A sample tells between which two values the k-th largest is
+likely to be; one pass counts what is above and holds what is between. Where that was a bad
+guess, or too much is between, histograms of 16 bits narrow the range, in four passes at most.
+Memory is bounded by HELD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from git_nn.merge.strategies.blocks import Doubles, Tensor, changes, finite
+from git_nn.merge.strategies.blocks import Doubles, Tensor, changes, finite, only
 
 HELD = 1 << 22  # elements that are sorted at once
+FEW = 1 << 16  # a tensor of no more is not sampled first
 _DIGIT = 16  # bits that a histogram tells apart
+_LARGEST = (1 << 63) - 1
 
-Bits = NDArray[np.uint64]
-Columns = tuple[int, Sequence[Doubles]]  # index of the first element, columns of values
+Bits = NDArray[np.int64]  # of doubles that are not negative: in the order of their values
+Work = Callable[[int, Sequence[Doubles]], Any]
+
+
+class Read(Protocol):
+    """One pass: what ``work`` makes of each block, in order.
+
+    ``work`` gets the index of the first element and columns of finite values that are not
+    negative, -0.0 neither. It may run in several threads. Only every ``every``-th block
+    counts.
+    """
+
+    def __call__(self, work: Work, every: int = 1) -> Iterable[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,55 +58,142 @@ def among(cut: Cut, values: Doubles, start: int) -> NDArray[np.bool_]:
     return inside
 
 
+def largest(change: Doubles, cut: Cut, start: int) -> Doubles:
+    """``change`` with zero for what is not among its k largest; NaN and infinity stay."""
+    return only(change, among(cut, np.abs(change), start) | ~np.isfinite(change))
+
+
 def share(density: float, size: int) -> int:
     """How many elements a density keeps: rounded down, but one at least unless it is 0."""
     return max(int(density * size), min(1, size)) if density > 0 else 0
 
 
-def magnitudes(tensor: Tensor) -> Iterator[Columns]:
+def magnitudes(tensor: Tensor) -> Read:
     """The sizes of each change, as columns."""
-    for block in tensor.read():
-        yield block.start, [np.abs(finite(change)) for change in changes(block)]
+
+    def read(work: Work, every: int = 1) -> Iterable[Any]:
+        return tensor.each(
+            lambda block: work(block.start, [np.abs(finite(c)) for c in changes(block)]), every
+        )
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Looks for the ``rank``-th largest of the ``count`` values that begin with ``prefix``."""
+    """Looks for the ``rank``-th largest of the ``count`` values with bits from low to high."""
 
     column: int
     rank: int
     count: int
-    depth: int = 0  # bits of the prefix
-    prefix: int = 0
+    low: int = 0
+    high: int = _LARGEST
 
 
-def cuts(
-    read: Callable[[], Iterable[Columns]],
-    size: int,
-    wanted: Sequence[tuple[int, int]],
-    held: int = HELD,
-) -> list[Cut]:
-    """A cut for each wanted (column, k), k up to ``size``; of k = 0 it is NOTHING.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Elements in the range of a search, in order, and how many stand above it."""
 
-    The columns have finite values that are not negative, -0.0 neither.
-    """
+    above: int
+    bits: Bits
+    index: NDArray[np.int64]
+
+
+def cuts(read: Read, size: int, wanted: Sequence[tuple[int, int]], held: int = HELD) -> list[Cut]:
+    """A cut for each wanted (column, k), k up to ``size``; of k = 0 it is NOTHING."""
     searches = {i: _Search(c, k, size) for i, (c, k) in enumerate(wanted) if 0 < k <= size}
-    while wide := {i: s for i, s in searches.items() if s.count > held and s.depth < 64}:
-        searches |= _narrow(read(), wide)
-    found = _finish(read(), searches) if searches else {}
+    found: dict[int, Cut] = {}
+    if size > min(FEW, held) and searches:
+        found, searches = _guess(read, searches, size, held)
+    while wide := {i: s for i, s in searches.items() if s.count > held and s.low < s.high}:
+        searches |= _narrow(read, wide)
+    found |= _finish(read, searches) if searches else {}
     return [found.get(i, NOTHING) for i in range(len(wanted))]
 
 
-def _narrow(blocks: Iterable[Columns], searches: dict[int, _Search]) -> dict[int, _Search]:
-    """One pass: each search knows 16 bits more."""
+def _guess(
+    read: Read, searches: dict[int, _Search], size: int, held: int
+) -> tuple[dict[int, Cut], dict[int, _Search]]:
+    """The cuts that one pass finds, and narrower searches for the others."""
+    ranges = _sampled(read, searches, size)
+    taken: dict[int, list[_Found]] = {i: [] for i in searches}
+    counts = dict.fromkeys(searches, 0)
+    above = dict.fromkeys(searches, 0)
+    for found in read(lambda start, columns: _between(start, columns, ranges)):
+        for i, some in found.items():
+            above[i] += some.above
+            counts[i] += len(some.index)
+            if counts[i] <= held:
+                taken[i].append(some)
+            else:
+                taken[i].clear()
+    done, rest = {}, {}
+    for i, search in searches.items():
+        within = _Search(
+            search.column, search.rank - above[i], counts[i], ranges[i].low, ranges[i].high
+        )
+        if not 0 < within.rank <= within.count:
+            rest[i] = search
+        elif within.count <= held:
+            done[i] = _cut(within, taken[i])
+        else:
+            rest[i] = within
+    return done, rest
+
+
+def _sampled(read: Read, searches: dict[int, _Search], size: int) -> dict[int, _Search]:
+    """Ranges in which the values are likely to be, by some elements of some blocks."""
+    columns = sorted({search.column for search in searches.values()})
+    every = max(1, size >> 21)  # of large tensors 64 blocks, in arithmetic's size
+    step = max(1, size // every >> 16)
+    pieces = [*read(lambda _, values: [values[c][::step].copy() for c in columns], every)]
+    samples = {
+        column: np.sort(np.concatenate([piece[place] for piece in pieces]))
+        for place, column in enumerate(columns)
+    }
+    return {i: _likely(search, _bits(samples[search.column])) for i, search in searches.items()}
+
+
+def _likely(search: _Search, sample: Bits) -> _Search:
+    place = len(sample) * (search.count - search.rank) // search.count
+    margin = len(sample) // 50 + 2
+    low = int(sample[place - margin]) if place >= margin else 0
+    high = int(sample[place + margin]) if place + margin < len(sample) else _LARGEST
+    return _Search(search.column, search.rank, search.count, low, high)
+
+
+def _between(
+    start: int, columns: Sequence[Doubles], searches: dict[int, _Search]
+) -> dict[int, _Found]:
+    found = {}
+    for i, search in searches.items():
+        bits = _bits(columns[search.column])
+        beyond = bits > search.high
+        where = np.flatnonzero((bits >= search.low) & ~beyond)
+        found[i] = _Found(int(np.count_nonzero(beyond)), bits[where], where + start)
+    return found
+
+
+def _narrow(read: Read, searches: dict[int, _Search]) -> dict[int, _Search]:
+    """One pass: each search knows up to 16 bits more."""
+
+    def work(start: int, columns: Sequence[Doubles]) -> dict[int, NDArray[np.intp]]:
+        found = _between(start, columns, searches)
+        return {i: _histogram(found[i].bits, search) for i, search in searches.items()}
+
     counts = {i: np.zeros(1 << _DIGIT, dtype=np.int64) for i in searches}
-    for _, columns in blocks:
-        for i, search in searches.items():
-            bits = _bits(columns[search.column])
-            inside = bits[_matches(bits, search)]
-            digits = (inside >> np.uint64(64 - _DIGIT - search.depth)) & np.uint64(0xFFFF)
-            counts[i] += np.bincount(digits.astype(np.int64), minlength=1 << _DIGIT)
+    for histograms in read(work):
+        for i, histogram in histograms.items():
+            counts[i] += histogram
     return {i: _into_bin(search, counts[i]) for i, search in searches.items()}
+
+
+def _shift(search: _Search) -> int:
+    return max((search.high - search.low).bit_length() - _DIGIT, 0)
+
+
+def _histogram(bits: Bits, search: _Search) -> NDArray[np.intp]:
+    return np.bincount((bits - search.low) >> _shift(search), minlength=1 << _DIGIT)
 
 
 def _into_bin(search: _Search, counts: NDArray[np.int64]) -> _Search:
@@ -99,45 +201,36 @@ def _into_bin(search: _Search, counts: NDArray[np.int64]) -> _Search:
     place = int(np.searchsorted(reached, search.rank))
     digit = len(counts) - 1 - place
     rank = search.rank - int(reached[place] - counts[digit])
-    prefix = search.prefix << _DIGIT | digit
-    return _Search(search.column, rank, int(counts[digit]), search.depth + _DIGIT, prefix)
+    low = search.low + (digit << _shift(search))
+    high = min(search.high, low + (1 << _shift(search)) - 1)
+    return _Search(search.column, rank, int(counts[digit]), low, high)
 
 
-def _finish(blocks: Iterable[Columns], searches: dict[int, _Search]) -> dict[int, Cut]:
-    """One pass: collect what each search has left, and sort it by size, then by place."""
-    taken: dict[int, list[tuple[Bits, NDArray[np.int64]]]] = {i: [] for i in searches}
+def _finish(read: Read, searches: dict[int, _Search]) -> dict[int, Cut]:
+    """One pass: collect what each search has left; where all are equal only the place counts."""
+    taken: dict[int, list[_Found]] = {i: [] for i in searches}
     seen = dict.fromkeys(searches, 0)
-    for start, columns in blocks:
-        for i, search in searches.items():
-            if search.depth == 64 and seen[i] >= search.rank:
-                continue
-            bits = _bits(columns[search.column])
-            where = np.flatnonzero(_matches(bits, search))
-            if search.depth == 64:  # all are equal: only the place counts, so keep the last block
-                where = where[: search.rank - seen[i]]
-                taken[i] = [] if len(where) else taken[i]
-            seen[i] += len(where)
-            taken[i].append((bits[where], where + start))
+    for found in read(lambda start, columns: _between(start, columns, searches)):
+        for i, some in found.items():
+            equal = searches[i].low == searches[i].high
+            if equal and seen[i] < searches[i].rank <= seen[i] + len(some.index):
+                last = slice(searches[i].rank - seen[i] - 1, searches[i].rank - seen[i])
+                taken[i] = [_Found(0, some.bits[last], some.index[last])]
+            elif not equal:
+                taken[i].append(some)
+            seen[i] += len(some.index)
     return {i: _cut(search, taken[i]) for i, search in searches.items()}
 
 
-def _cut(search: _Search, taken: list[tuple[Bits, NDArray[np.int64]]]) -> Cut:
-    bits = np.concatenate([bits for bits, _ in taken])
-    index = np.concatenate([index for _, index in taken])
-    if search.depth == 64:
-        return Cut(float(bits[-1:].view(np.float64)[0]), int(index.max()))
-    value = np.partition(bits, len(bits) - search.rank)[len(bits) - search.rank]
+def _cut(search: _Search, taken: list[_Found]) -> Cut:
+    bits = np.concatenate([some.bits for some in taken])
+    index = np.concatenate([some.index for some in taken])
+    rank = search.rank if len(bits) > 1 else 1
+    value = np.partition(bits, len(bits) - rank)[len(bits) - rank]
     above = int(np.count_nonzero(bits > value))
-    last = index[bits == value][search.rank - above - 1]
+    last = index[bits == value][rank - above - 1]
     return Cut(float(np.array([value]).view(np.float64)[0]), int(last))
 
 
 def _bits(values: Doubles) -> Bits:
-    return np.ascontiguousarray(values).view(np.uint64)
-
-
-def _matches(bits: Bits, search: _Search) -> NDArray[np.bool_]:
-    if not search.depth:
-        return np.ones(len(bits), dtype=np.bool_)
-    inside: NDArray[np.bool_] = (bits >> np.uint64(64 - search.depth)) == np.uint64(search.prefix)
-    return inside
+    return np.ascontiguousarray(values).view(np.int64)

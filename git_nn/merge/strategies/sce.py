@@ -7,15 +7,16 @@ its change. erase: a change that has not the sign of their sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, added, base_of, changes, finite
 from git_nn.merge.strategies.elect import agreeing
-from git_nn.merge.strategies.ranks import EVERYTHING, Columns, Cut, among, cuts, share
-from git_nn.merge.strategies.sums import energies, totals
+from git_nn.merge.strategies.ranks import EVERYTHING, Cut, Work, among, cuts, share
+from git_nn.merge.strategies.sums import energies
 
 NAME = "sce"
 FORMULA = "base + mean, weighted by energy, of the selected changes with the sign of their sum"
@@ -43,12 +44,13 @@ def measure(tensor: Tensor, parameters: Mapping[str, float]) -> Selected:
 
 
 def _cut(tensor: Tensor, density: float) -> Cut:
-    def read() -> Iterator[Columns]:
-        for block in tensor.read():
-            yield block.start, (finite(_spread(changes(block))),)
+    def read(work: Work, every: int = 1) -> Iterable[Any]:
+        return tensor.each(
+            lambda block: work(block.start, [finite(_spread(changes(block)))]), every
+        )
 
-    (differ,) = totals(([(spread > 0).astype(np.float64)] for _, (spread,) in read()), 1)
-    return cuts(read, tensor.size, [(0, share(density, int(differ)))])[0]
+    differ = sum(read(lambda _, columns: int(np.count_nonzero(columns[0]))))
+    return cuts(read, tensor.size, [(0, share(density, differ))])[0]
 
 
 def _spread(parts: Sequence[Doubles]) -> Doubles:

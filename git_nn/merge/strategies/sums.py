@@ -71,7 +71,7 @@ def gram(tensor: Tensor, vectors: Vectors) -> list[list[float]]:
     """
     count = range(tensor.sides)
     pairs = [*combinations_with_replacement(count, 2)]
-    products = totals((_products(vectors(block), pairs) for block in tensor.read()), len(pairs))
+    products = totals(tensor.each(lambda block: _products(vectors(block), pairs)), len(pairs))
     found = dict(zip(pairs, products, strict=True))
     return [[found[min(a, b), max(a, b)] for b in count] for a in count]
 
@@ -79,7 +79,7 @@ def gram(tensor: Tensor, vectors: Vectors) -> list[list[float]]:
 def energies(tensor: Tensor, vectors: Vectors) -> tuple[float, ...]:
     """The product of each vector with itself: the diagonal of ``gram``."""
     pairs = [(side, side) for side in range(tensor.sides)]
-    return totals((_products(vectors(block), pairs) for block in tensor.read()), len(pairs))
+    return totals(tensor.each(lambda block: _products(vectors(block), pairs)), len(pairs))
 
 
 def _products(vectors: Sequence[Doubles], pairs: Sequence[tuple[int, int]]) -> list[Doubles]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, base_of, changes, finite
+from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, base_of, changes
 from git_nn.merge.strategies.elect import elected
-from git_nn.merge.strategies.ranks import Cut, among, cuts, magnitudes, share
+from git_nn.merge.strategies.ranks import Cut, cuts, largest, magnitudes, share
 
 NAME = "ties"
 FORMULA = "base + lambda * mean of the trimmed changes that have the sign of their sum"
@@ -25,12 +23,12 @@ def measure(tensor: Tensor, parameters: Mapping[str, float]) -> list[Cut]:
     """Where the largest part of each change ends."""
     count = share(parameters["density"], tensor.size)
     wanted = [(side, count) for side in range(tensor.sides)]
-    return cuts(lambda: magnitudes(tensor), tensor.size, wanted)
+    return cuts(magnitudes(tensor), tensor.size, wanted)
 
 
 def merge(block: Block, parameters: Mapping[str, float], measured: list[Cut]) -> Doubles:
     trimmed = [
-        np.where(among(cut, np.abs(finite(change)), block.start) | ~np.isfinite(change), change, 0)
+        largest(change, cut, block.start)
         for cut, change in zip(measured, changes(block), strict=True)
     ]
     return base_of(block) + parameters["lambda"] * elected(trimmed)

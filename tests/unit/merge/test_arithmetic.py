@@ -175,5 +175,5 @@ def test_blocks_are_the_same_bytes_whatever_the_pieces() -> None:
         pieces = list(blocks(feed(), 1024))
         assert b"".join(pieces) == data
         assert {len(piece) for piece in pieces[:-1]} <= {1024}
-    assert list(blocks([b""])) == []
+    assert list(blocks([b""], 1024)) == []
     assert BLOCK % 16 == 0

@@ -36,14 +36,14 @@ def version(array: np.ndarray) -> Version:
 
 
 def merged(
-    choice: str, base: np.ndarray, ours: np.ndarray, theirs: np.ndarray, size: int = 1 << 20
+    choice: str, base: np.ndarray, ours: np.ndarray, theirs: np.ndarray, size: int = 0
 ) -> np.ndarray:
     """What ``choice`` makes of the three, in blocks of ``size`` bytes."""
     return merged_many(choice, base, [ours, theirs], size)
 
 
 def merged_many(
-    choice: str, base: np.ndarray, sides: Sequence[np.ndarray], size: int = 1 << 20
+    choice: str, base: np.ndarray, sides: Sequence[np.ndarray], size: int = 0
 ) -> np.ndarray:
     """The same of any number of sides."""
     made = parse(choice, "test")

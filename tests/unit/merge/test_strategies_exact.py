@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from git_nn.merge import arithmetic
 from git_nn.merge.strategies import ranks, sums, table
 from git_nn.merge.strategies.angles import weights
 from git_nn.merge.strategies.draws import kept
@@ -116,7 +117,7 @@ def test_a_cut_is_the_kth_largest_and_of_equal_ones_the_first(
     k = min(k, len(array))
     pieces = [*cut_at(places, array)]
     found, every = cuts(
-        lambda: ((start, (piece,)) for start, piece in pieces),
+        lambda work, every=1: (work(start, (piece,)) for start, piece in pieces[::every]),
         len(array),
         [(0, k), (0, len(array))],
         held,
@@ -132,14 +133,44 @@ def test_a_large_tensor_is_cut_in_two_passes() -> None:
     array = np.abs(np.random.default_rng(1).standard_normal(50_000))
     passes = []
 
-    def read() -> Iterator[tuple[int, list[np.ndarray]]]:
+    def read(work: ranks.Work, every: int = 1) -> Iterator[object]:
         passes.append(1)
-        yield from ((start, [array[start : start + 999]]) for start in range(0, len(array), 999))
+        for start in range(0, len(array), 999 * every):
+            yield work(start, [array[start : start + 999]])
 
     (cut,) = cuts(read, len(array), [(0, 20_000)], held=5_000)
     assert cut.value == np.sort(array)[-20_000]
     assert len(passes) == 2
     assert ranks.HELD >= 1 << 20
+
+
+@pytest.mark.parametrize("share_of_zeros", [0.0, 0.5, 0.97])
+def test_a_sample_that_misleads_costs_passes_and_no_exactness(share_of_zeros: float) -> None:
+    random = np.random.default_rng(3)
+    array = np.abs(random.standard_normal(60_000))
+    array[:999] *= 1e6  # the first block, which is sampled, is like no other
+    array[random.random(60_000) < share_of_zeros] = 0.0
+
+    def read(work: ranks.Work, every: int = 1) -> Iterator[object]:
+        for start in range(0, 999 if every == 1 and not sampled else 60_000, 999):
+            yield work(start, [array[start : start + 999]])
+        sampled.append(1)
+
+    sampled: list[int] = []
+    for k in (1, 700, 12_000, 59_000, 60_000):
+        sampled.clear()
+        (cut,) = cuts(read, 60_000, [(0, k)], held=5_000)
+        order = np.lexsort((np.arange(60_000), -array))
+        assert cut == Cut(array[order[k - 1]], order[k - 1])
+        assert len(sampled) <= 7
+
+
+@pytest.mark.parametrize("name", ["ties", "sce", "slerp", "della"])
+def test_a_tensor_that_is_not_kept_in_memory_gives_the_same_bytes(name: str) -> None:
+    versions = sides((50, 4001), "<f4")
+    whole = merged(WORDS.get(name, name), *versions)
+    with patch.object(arithmetic, "HELD", 0):
+        assert merged(WORDS.get(name, name), *versions).tobytes() == whole.tobytes()
 
 
 def test_a_share_is_at_least_one_element() -> None:
