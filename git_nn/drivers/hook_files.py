@@ -26,7 +26,7 @@ from pathlib import Path
 from git_nn.drivers.launcher import Launcher
 from git_nn.gitio.repository import Repository
 
-NAMES = ("pre-commit", "pre-push", "post-checkout", "post-merge")
+NAMES = ("pre-commit", "prepare-commit-msg", "pre-push", "post-checkout", "post-merge")
 BEGIN, END = "# >>> git-nn >>>", "# <<< git-nn <<<"
 
 _SHEBANG = "#!/bin/sh\n"
@@ -52,6 +52,8 @@ _FAILED = {
   exit 1
 }""",
 }
+# Starting Python for every commit would be felt; most are no merges.
+_WHEN = {"prepare-commit-msg": "git rev-parse -q --verify MERGE_HEAD >/dev/null"}
 _GIVE_BACK = """\
 if test -n "$nn_refs"; then
   exec <<NN_REFS
@@ -95,6 +97,8 @@ def _block(name: str, how: Launcher | None, *, whole: bool) -> str:
         lines.append(_WHOLE.rstrip("\n"))
     if reads:
         lines.append("nn_refs=$(cat)")
+    if name in _WHEN:
+        lines.append(f"if {_WHEN[name]}; then")
     if how is not None:
         lines += [
             f"if test -x {shlex.quote(how.python)}; then",
@@ -108,6 +112,7 @@ def _block(name: str, how: Launcher | None, *, whole: bool) -> str:
         '  echo "git-nn: the program is gone: pip install git-nn, or take its lines out of $0" >&2',
         "  false",
         f"fi || {_FAILED.get(name, ':')}",
+        *(["fi"] if name in _WHEN else []),
         *([_GIVE_BACK] if reads else []),
         END,
         "",
@@ -152,10 +157,10 @@ def add(repo: Repository, how: Launcher, names: Sequence[str] = NAMES) -> list[O
 def line_for(name: str, why: str = "") -> str:
     """What to add by hand where a hook is not ours to edit."""
     if "pre-commit framework" in why:
+        alone = "" if name == "prepare-commit-msg" else "pass_filenames: false, "
         return (
             f"- {{repo: local, hooks: [{{id: nn-{name}, name: nn-{name}, language: system, "
-            f"entry: git nn hook {name}, always_run: true, pass_filenames: false, "
-            f"stages: [{name}]}}]}}"
+            f"entry: git nn hook {name}, always_run: true, {alone}stages: [{name}]}}]}}"
         )
     if name == "pre-push":
         return 'git nn hook pre-push "$@" || exit 1'

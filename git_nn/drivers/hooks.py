@@ -1,8 +1,9 @@
 """What the hooks do: ``git nn hook NAME`` calls ``run``.
 
 pre-commit stops a commit for what 'git nn check' calls an error, and pre-push a push whose
-weights could not be sent. The others never stop anything: post-checkout and post-merge say when
-weights were left as pointers, and drop records of conflicts that are over.
+weights could not be sent. The others never stop anything: prepare-commit-msg says in the message
+of a merge how models were merged; post-checkout and post-merge say when weights were left as
+pointers, and drop records of conflicts that are over.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,10 @@ def run(name: str, arguments: tuple[str, ...]) -> int:
         from git_nn.drivers.sender import pre_push
 
         return pre_push(arguments, sys.stdin.buffer)
-    if name in ("post-checkout", "post-merge"):
+    if name in _NEVER_STOP:
         try:
-            _after(name, arguments)
-        except Exception as error:  # noqa: BLE001 - Git's work is done: nothing to stop any more
+            _NEVER_STOP[name](name, arguments)
+        except Exception as error:  # noqa: BLE001 - what Git does is worth more than what we say
             print(f"git-nn: {name}: {error}", file=sys.stderr)
         return 0
     raise UsageError(f"git-nn has no {name} hook", hint="see docs/hooks.md")
@@ -72,6 +73,19 @@ def _after(name: str, arguments: tuple[str, ...]) -> None:
         count = f"{len(pointers)} files are" if len(pointers) > 1 else "1 file is a"
         noun = "pointers" if len(pointers) > 1 else "pointer"
         print(f"git-nn: {count} {noun}, not weights; run 'git nn pull'", file=sys.stderr)
+
+
+def _prepare(_: str, arguments: tuple[str, ...]) -> None:
+    from git_nn.drivers.merge_message import prepare
+
+    prepare(open_repository(), Path(arguments[0]))
+
+
+_NEVER_STOP: dict[str, Callable[[str, tuple[str, ...]], None]] = {
+    "prepare-commit-msg": _prepare,
+    "post-checkout": _after,
+    "post-merge": _after,
+}
 
 
 def _drop_stale_conflicts(repo: Repository) -> None:

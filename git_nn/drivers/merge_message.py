@@ -55,8 +55,9 @@ def _described(
     if plan is None:
         return bare
     *lines, version = trailers.write(plan)
-    # Git knows where trailers go. It is given the last one, and the others, which may be too
-    # long for a command line, are put before it.
+    # Git knows where trailers go (after a last line that ends). It is given the last one, and
+    # the others, which may be too long for a command line, are put before it.
+    bare = bare.removesuffix(b"\n") + b"\n"
     argv = ("-c", "trailer.separators=:", "interpret-trailers", "--no-divider", "--where=end",
             "--if-exists=add", f"--trailer={version}")  # fmt: skip
     text = _text(repo.git(*argv, stdin=bare))

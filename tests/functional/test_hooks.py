@@ -14,7 +14,7 @@ from tests.support.models import normal, safetensors_file
 
 MODEL = safetensors_file({"a": normal(1, 16)})
 NAN = safetensors_file({"a": np.array([0, np.nan], dtype=np.float32)})
-NAMES = ("pre-commit", "pre-push", "post-checkout", "post-merge")
+NAMES = ("pre-commit", "prepare-commit-msg", "pre-push", "post-checkout", "post-merge")
 BEGIN = b"# >>> git-nn >>>\n"
 
 
