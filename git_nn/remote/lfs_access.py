@@ -32,7 +32,7 @@ from git_nn.remote.http import Client, check_address, is_header, origin_of, prin
 Operation = str  # "upload" or "download"
 
 _SSH = ("ssh", "git+ssh", "ssh+git")
-_SCP = re.compile(r"(?!\w:[\\/])([^/:]+|\[[^\]]+\]):(?!//)(.+)\Z")
+_SCP = re.compile(r"(?!\w:[\\/])((?:[^/:@]+@)?\[[^\]]+\]|[^/:]+):(?!//)(.+)\Z")
 _EARLY = 10.0  # seconds before its end in which a token is taken for a new one
 _NO_SERVER = "set lfs.url, or choose another place for the packs with nn.url"
 
