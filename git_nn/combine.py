@@ -35,6 +35,7 @@ from git_nn.merge.strategies import table as strategies
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored, Window
+from git_nn.recast import recast
 from git_nn.store.base import Batch, Buffer, Store
 from git_nn.store.local import LocalStore
 
@@ -91,7 +92,10 @@ def merge(
     if isinstance(planned, Merged):
         return planned
     found = followed(sides)
-    made = carry_out(planned, named(sides), store, progress)
+    names = Sides(found.base, found.ours, found.theirs)
+    if chosen.ladder is not WHOLE:
+        planned = recast(planned, names, store, progress)
+    made = carry_out(planned, names, store, progress)
     try:
         pointer, notes = assemble(sides, made.wanted, store, scratch, chosen.skeleton)
     except MergeError as error:

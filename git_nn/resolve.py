@@ -18,7 +18,7 @@ from pathlib import Path
 from git_nn import conflicts, origins, smudge
 from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
-from git_nn.combine import Merged, carry_out, merge_in, rules_for
+from git_nn.combine import Merged, carry_out, merge_in, named, rules_for
 from git_nn.conflicts import Blobs, Record
 from git_nn.errors import PointerError, StoreError, UsageError
 from git_nn.formats.base import BytesSource
@@ -159,7 +159,8 @@ def _open(
         merged = merge_in(repo, store, version.sides, chosen)
         return replace(unsettled_of(version, merged), origin=origins.of(repo, chosen, merged))
     result = pointers.parse(record.result)
-    still = tuple(_conflict(version.sides, tensor) for tensor in record.tensors)
+    sides = named(version.sides)
+    still = tuple(_conflict(sides, tensor) for tensor in record.tensors)
     origin = origins.find(repo, version.path, version.blobs, result)
     return Unsettled(version, result, still, record.whole, origin)
 
@@ -247,7 +248,7 @@ def settle_tensors(
     if file.whole:
         return _settle_whole(file, how, patterns)
     chosen = [c for c in file.open if not patterns or _matches(c.name, patterns)]
-    made = carry_out([_decide(conflict, how) for conflict in chosen], file.sides, store)
+    made = carry_out([_decide(conflict, how) for conflict in chosen], named(file.sides), store)
     left = {d.name: d for d in made.decisions if isinstance(d, Conflict)}
     done = [d for d in made.decisions if d.name not in left]
     wanted = dict(file.result.by_name)
@@ -321,12 +322,13 @@ def finish(repo: Repository, store: Store, file: Unsettled) -> None:
 
 def record_of(repo: Repository, store: Store, file: Unsettled) -> Record:
     sides = (file.sides.base, file.sides.ours, file.sides.theirs)
+    names = named(file.sides)
     return Record(
         file.path,
         str(repo.git_dir),
         file.version.blobs,
         render(file.result),
-        tuple(conflicts.tensor(conflict, sides) for conflict in file.open),
+        tuple(conflicts.tensor(c, (names.base, names.ours, names.theirs)) for c in file.open),
         file.whole,
         conflicts.oids_of((*sides, file.result), store),
     )

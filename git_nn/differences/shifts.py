@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
 from git_nn.differences.changes import Content, content
 from git_nn.differences.result import Readable
+from git_nn.objects.alignment import Likeness, aligned
 from git_nn.objects.pointer import Entry, Pointer
 from git_nn.objects.tensor import BLOCKS
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 LAYERS = 400  # of one stack; longer ones are compared by number
 SAMPLE = 1 << 15  # elements of a tensor that stand for its layer
 ALIKE = 0.5  # cosine above which two layers may be one; strangers have about 0
-
-Likeness = Mapping[tuple[int, int], float]  # (old layer, new layer) -> 0 to 1; 0 is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def find(old: Readable, new: Readable, *, values: bool = True) -> list[Shift]:
             likeness = _by_values(old, new, stack)
         if not likeness:
             continue
-        moved = _aligned(sorted(stack.old), sorted(stack.new), likeness)
+        moved = aligned(sorted(stack.old), sorted(stack.new), likeness)
         if any(i != j for i, j in moved.items()):
             added = tuple(j for j in sorted(stack.new) if j not in moved.values())
             removed = tuple(i for i in sorted(stack.old) if i not in moved)
@@ -164,39 +162,3 @@ def _start(model: Readable, entry: Entry) -> Array | None:
     length = float(np.linalg.norm(values))
     vector: Array = values / length if length else values
     return vector
-
-
-def _aligned(old: list[int], new: list[int], likeness: Likeness) -> dict[int, int]:
-    """The pairing in order with the largest total; equal numbers where nothing is better.
-
-    Between two pairs, as many layers on both sides are paired too: they changed.
-    """
-    same = sum(likeness.get((i, i), 0.0) for i in old)
-    best = [[0.0] * (len(new) + 1) for _ in range(len(old) + 1)]
-    for a in range(len(old) - 1, -1, -1):
-        for b in range(len(new) - 1, -1, -1):
-            pair = likeness.get((old[a], new[b]), 0.0)
-            best[a][b] = max(best[a + 1][b], best[a][b + 1], pair + best[a + 1][b + 1])
-    if best[0][0] <= same + 1e-9:
-        return {i: i for i in old if i in set(new)}
-    pairs, a, b = [(-1, -1)], 0, 0
-    while a < len(old) and b < len(new):
-        pair = likeness.get((old[a], new[b]), 0.0)
-        if pair and best[a][b] == pair + best[a + 1][b + 1]:
-            pairs.append((a, b))
-            a, b = a + 1, b + 1
-        elif best[a][b] == best[a + 1][b]:
-            a += 1
-        else:
-            b += 1
-    return _with_gaps(old, new, [*pairs, (len(old), len(new))])
-
-
-def _with_gaps(old: list[int], new: list[int], pairs: list[tuple[int, int]]) -> dict[int, int]:
-    moved: dict[int, int] = {}
-    for (a, b), (c, d) in pairwise(pairs):
-        if c - a == d - b:
-            moved |= {old[a + k]: new[b + k] for k in range(1, c - a)}
-        if c < len(old):
-            moved[old[c]] = new[d]
-    return moved
