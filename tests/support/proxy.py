@@ -100,7 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _run(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        answer = self.server.answer(Asked(self.command, self.path, dict(self.headers), body))
+        headers = {name.title(): value for name, value in self.headers.items()}
+        answer = self.server.answer(Asked(self.command, self.path, headers, body))
         if answer is None:
             self.close_connection = True
             return
