@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -16,7 +18,8 @@ from git_nn.gitio.objects import open_reader
 from git_nn.gitio.repository import Repository
 from git_nn.merge.rules import VARIABLE
 from git_nn.preview.as_json import document
-from git_nn.preview.foresee import foresee
+from git_nn.preview.dry import DryStore
+from git_nn.preview.foresee import Where, foresee
 from git_nn.preview.measure import measure, work
 from git_nn.preview.text import text
 
@@ -31,14 +34,24 @@ def show(repo: Repository, branch: str, *, as_json: bool, override: str | None =
     keep_freed_buffers()
     with open_reader(repo) as reader:
         chosen = override or os.environ.get(VARIABLE)
-        foreseen = foresee(repo, store_of(repo), reader, branch, chosen)
-        meter = Meter("Previewing the merge", work(foreseen))
-        try:
-            found = measure(foreseen, meter.advance)
-        finally:
-            meter.clear()
+        with _told("Comparing rows", 0) as advance:
+            foreseen = foresee(
+                Where(repo, DryStore(store_of(repo)), reader, chosen, advance), branch
+            )
+        with _told("Trying strategies", work(foreseen)) as advance:
+            found = measure(foreseen, advance)
     if as_json:
         click.echo(json.dumps(document(found), indent=2))
     else:
         write(text(found, style(repo)))
     return CLEAN if found.is_clean else CONFLICTS
+
+
+@contextmanager
+def _told(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """What takes time tells of bytes that are done."""
+    meter = Meter(title, total)
+    try:
+        yield meter.advance
+    finally:
+        meter.clear()

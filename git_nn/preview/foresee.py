@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from git_nn.assemble import Sides, Wanted, seat
 from git_nn.clean import clean
-from git_nn.combine import Merged, carry_out, plan, rules_for
-from git_nn.errors import MissingObjectError, PointerError, UsageError
+from git_nn.combine import Merged, carry_out, plan, rules_for, unheard
+from git_nn.container import choose
+from git_nn.errors import MergeError, MissingObjectError, PointerError, UsageError
 from git_nn.formats import table
 from git_nn.formats.base import BytesSource
 from git_nn.gitio import merging
@@ -25,6 +26,8 @@ from git_nn.gitio.objects import Reader
 from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import Entry as GitEntry
 from git_nn.merge.decide import Decision, Take, decide
+from git_nn.merge.rows import WHOLE
+from git_nn.merge.rules import Rules
 from git_nn.model import Model, open_pointer
 from git_nn.objects import pointer as pointers
 from git_nn.objects.pointer import Entry, Pointer, Stored
@@ -32,32 +35,35 @@ from git_nn.objects.tensor import nbytes
 from git_nn.preview.dry import NOBODY, DryStore
 from git_nn.preview.result import Becomes, File, Preview, Tensor
 from git_nn.store.base import Store
+from git_nn.weave import Progress
 
 NOT_HERE = "some values are not here; to get them: git nn pull"
 _HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
-    """What files are read with; ``override`` is the value of GIT_NN_MERGE."""
+class Where:
+    """What to merge in; ``override`` is the value of GIT_NN_MERGE.
+
+    ``advance`` is told of bytes of tensors that were read.
+    """
 
     repo: Repository
     store: DryStore
     reader: Reader
-    override: str | None
+    override: str | None = None
+    advance: Progress = unheard
 
 
-def foresee(
-    repo: Repository, store: Store, reader: Reader, branch: str, override: str | None
-) -> Preview:
+def foresee(where: Where, branch: str) -> Preview:
     """What ``git merge branch`` would do now; UsageError where that is no commit."""
+    repo, reader = where.repo, where.reader
     ours, theirs = merging.commit(repo, "HEAD"), merging.commit(repo, branch)
     bases = merging.merge_bases(repo, ours, theirs)
     empty = Preview(branch, ours, theirs, bases, ())
     if empty.kind == "up-to-date":
         return empty
     met = merging.meetings(repo, bases[0] if bases else None, ours, theirs)
-    where = _Where(repo, DryStore(store), reader, override)
     attributes = lookup(repo, [meeting.path for meeting in met], ["filter", "merge"])
     files = [
         _file(where, meeting, attributes[meeting.path])
@@ -78,7 +84,7 @@ def _has_pointer(reader: Reader, meeting: Meeting) -> bool:
 # --- a file -----------------------------------------------------------------------------
 
 
-def _file(where: _Where, meeting: Meeting, attributes: Mapping[str, str]) -> File:
+def _file(where: Where, meeting: Meeting, attributes: Mapping[str, str]) -> File:
     versions = (meeting.base, meeting.ours, meeting.theirs)
     base, ours, theirs = (b"" if entry is None else entry.path for entry in versions)
     file = File(meeting.path, (base, ours, theirs), _whole(meeting), meeting.clash)
@@ -116,7 +122,7 @@ def _conflict(file: File, why: str) -> File:
     return replace(file, becomes="conflict", why=why)
 
 
-def _model(where: _Where, entry: GitEntry | None) -> Model | None:
+def _model(where: Where, entry: GitEntry | None) -> Model | None:
     """A version of a file; None where there is none, it is no plain file, or it is empty."""
     if entry is None or not entry.mode.startswith("100"):
         return None
@@ -141,7 +147,7 @@ def _cleaned(data: bytes, store: DryStore) -> Pointer:
 # --- its tensors ------------------------------------------------------------------------
 
 
-def _merged(where: _Where, file: File) -> File:
+def _merged(where: Where, file: File) -> File:
     """A file that the merge driver gets."""
     sides = _sides(file)
     if sides is None:
@@ -152,15 +158,22 @@ def _merged(where: _Where, file: File) -> File:
     except UsageError as error:
         return _conflict(file, error.message)
     try:
-        planned = plan(sides, rules, where.store)
-        made = None if isinstance(planned, Merged) else carry_out(planned, sides, where.store)
+        return _planned(where, file, sides, rules)
     except MissingObjectError:
+        file = _noted(file, NOT_HERE)
+    try:
+        return _planned(where, file, sides, replace(rules, ladder=WHOLE))
+    except MissingObjectError:  # of tensors that only their container can tell apart
         decisions = decide(sides.base, sides.ours, sides.theirs, rules.choose)
-        return _noted(_with_tensors(replace(file, becomes="merged"), decisions), NOT_HERE)
-    if made is not None:
+        return _with_tensors(replace(file, becomes="merged"), decisions)
+
+
+def _planned(where: Where, file: File, sides: Sides, rules: Rules) -> File:
+    planned = plan(sides, rules, where.store)
+    if not isinstance(planned, Merged):
+        made = carry_out(planned, sides, where.store, where.advance)
         file = _with_tensors(replace(file, becomes="merged"), made.decisions)
-        return _seated(_noted(file, *made.notes), sides, made.wanted, where.store)
-    assert isinstance(planned, Merged)
+        return _seated(_noted(file, *made.notes), sides, made.wanted, rules, where.store)
     if planned.whole:
         return _conflict(file, planned.whole)
     becomes: Becomes = "ours" if planned.pointer == sides.ours else "theirs"
@@ -192,18 +205,23 @@ def _with_tensors(file: File, decisions: Sequence[Decision] | None) -> File:
     return replace(file, tensors=tuple(tensors), same=len(decisions) - len(changed))
 
 
-def _seated(file: File, sides: Sides, wanted: Wanted, store: Store) -> File:
-    """Whether a file can hold the merged tensors."""
+def _seated(file: File, sides: Sides, wanted: Wanted, rules: Rules, store: Store) -> File:
+    """Whose container the result has, and whether there is a file that holds it."""
     sized = {name: _sized(entry) for name, entry in wanted.items()}
     try:
-        if seat(sides, sized, store) is not None:
-            return file
+        chosen = choose(sides, store, rules.skeleton)
+        found = seat(sides, sized, store, None, None if chosen.keyed else chosen.owner)
     except MissingObjectError:
         return _noted(file, NOT_HERE)
+    except MergeError as error:
+        return _conflict(file, error.message)
+    if chosen.keyed or found is not None:
+        return _noted(file, *chosen.notes(found if found and not chosen.keyed else sides.ours))
     fits = "the merged tensors fit neither side's file"
-    if hasattr(table.by_name(sides.ours.format), "compose"):
-        return _noted(file, f"{fits}, so a new one is written")
-    return _conflict(file, f"{fits}, and git-nn cannot write new {sides.ours.format} files")
+    module = table.by_name(sides.ours.format)
+    if not hasattr(module, "compose") and not hasattr(module, "arrange"):
+        return _conflict(file, f"{fits}, and git-nn cannot write new {sides.ours.format} files")
+    return _noted(file, *chosen.notes(chosen.owner), f"{fits}, so a new one is written")
 
 
 def _sized(entry: Entry) -> Entry:

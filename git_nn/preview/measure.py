@@ -1,7 +1,8 @@
 """measure: how far each side changed the tensors of a merge, and what strategies would give.
 
-Only tensors that a side changed are read. Strategies are computed, with their default
-parameters, for those that both changed; results are measured block by block and dropped.
+Only tensors that a side changed are read. Strategies are computed, with their default parameters
+and as they were chosen, for those that both changed; results are measured block by block and
+dropped.
 
 Memory is bounded: of a version HELD bytes are kept for all strategies, a larger tensor is read
 anew for each, and one of more than MOST elements is not given to strategies that take it whole.
@@ -10,9 +11,7 @@ anew for each, and one of more than MOST elements is not given to strategies tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from git_nn.errors import DamagedObjectError, MissingObjectError
@@ -32,8 +31,6 @@ HELD = 1 << 25
 MOST = 1 << 20
 NOT_HERE = "values are not here"
 
-_THREADS = 2  # strategies computed at once
-
 Advance = Callable[[int], None]
 
 
@@ -51,17 +48,14 @@ def measure(preview: Preview, advance: Advance) -> Preview:
 
     Where a tensor cannot be read its ``unread`` says why.
     """
-    with ThreadPoolExecutor(_THREADS, "git-nn-preview") as pool:
-        files = [
-            replace(file, tensors=tuple(_tensors(file, pool, advance))) for file in preview.files
-        ]
+    files = [replace(file, tensors=tuple(_tensors(file, advance))) for file in preview.files]
     return replace(preview, files=tuple(files))
 
 
-def _tensors(file: File, pool: ThreadPoolExecutor, advance: Advance) -> Iterator[Tensor]:
+def _tensors(file: File, advance: Advance) -> Iterator[Tensor]:
     for tensor in file.tensors:
         try:
-            yield _measured(tensor, file, pool, advance)
+            yield _measured(tensor, file, advance)
         except MissingObjectError:
             yield replace(tensor, unread=NOT_HERE)
         except DamagedObjectError as error:
@@ -80,7 +74,7 @@ class _Versions:
     theirs: Blocks | None
 
 
-def _measured(tensor: Tensor, file: File, pool: ThreadPoolExecutor, advance: Advance) -> Tensor:
+def _measured(tensor: Tensor, file: File, advance: Advance) -> Tensor:
     from git_nn.merge.overlap import overlap
 
     settled, comparable = _settled(tensor), _is_comparable(tensor)
@@ -101,8 +95,8 @@ def _measured(tensor: Tensor, file: File, pool: ThreadPoolExecutor, advance: Adv
         tensor = replace(tensor, overlap=overlap(versions.base, versions.ours, versions.theirs))
         advance(tensor.length)
     outcomes = []
-    for outcome in pool.map(partial(_outcome, tensor, versions), settled):
-        outcomes.append(outcome)
+    for decision in settled:
+        outcomes.append(_outcome(tensor, versions, decision))
         advance(tensor.length)
     return replace(tensor, outcomes=tuple(outcomes))
 
@@ -122,9 +116,16 @@ def _settled(tensor: Tensor) -> list[Take | Combine]:
     if not tensor.changed_by_both or ours is None or theirs is None or ours.shape != theirs.shape:
         return []
     conflict = Conflict(tensor.name, tensor.base, ours, theirs, "")
-    choices = [Choice(name, tuple(table.by_name(name).parameters.items())) for name in table.NAMES]
+    choices = [default(name) for name in table.NAMES]
+    if tensor.choice is not None and tensor.choice not in choices:
+        choices.append(tensor.choice)
     found = [settle(conflict, choice) for choice in choices]
     return [decision for decision in found if isinstance(decision, Take | Combine)]
+
+
+def default(strategy: str) -> Choice:
+    """A strategy with the values that its parameters have where nobody says another."""
+    return Choice(strategy, tuple(table.by_name(strategy).parameters.items()))
 
 
 def _blocks(model: Model, entry: Entry, *, is_held: bool) -> Blocks | None:
@@ -154,8 +155,9 @@ def _outcome(tensor: Tensor, versions: _Versions, decision: Take | Combine) -> O
     choice = decision.by if isinstance(decision, Take) else decision.choice
     assert choice is not None
     strategy, shape = table.by_name(choice.strategy), tensor.entry.shape
+    name = strategy.name if choice == default(strategy.name) else str(choice)
     if strategy.unit is not None and strategy.unit(shape) > MOST:
-        return Outcome(strategy.name, skipped=f"more than {MOST} elements")
+        return Outcome(name, skipped=f"more than {MOST} elements")
     assert versions.ours is not None
     assert versions.theirs is not None
     found, strange = [versions.ours, versions.theirs], [0]
@@ -166,7 +168,7 @@ def _outcome(tensor: Tensor, versions: _Versions, decision: Take | Combine) -> O
     else:
         result = versions.ours if decision.source == "ours" else versions.theirs
     ours, theirs, *base = distances(result, found)
-    return Outcome(strategy.name, base[0] if base else None, ours, theirs, strange[0])
+    return Outcome(name, base[0] if base else None, ours, theirs, strange[0])
 
 
 def _computed(decision: Combine, versions: _Versions, strange: list[int]) -> Blocks:

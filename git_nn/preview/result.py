@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from git_nn.merge.decide import Conflict, Decision, Take, Weave
+from git_nn.merge.decide import Combine, Conflict, Decision, Take, Weave
 from git_nn.merge.overlap import Apart, Overlap
+from git_nn.merge.rules import Choice
 from git_nn.model import Model
 from git_nn.objects.pointer import Entry
 from git_nn.objects.tensor import nbytes
@@ -17,7 +18,9 @@ Becomes = Literal["merged", "ours", "theirs", "both", "removed", "conflict"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a strategy with its default parameters would make of a tensor that both changed.
+    """What a strategy would make of a tensor that both changed.
+
+    ``strategy`` is its name, with the parameters where they are not the default ones.
 
     Each version has how far the result is from it; ``base`` is None where there is none of the
     same shape. ``strange`` counts values that the strategy made and that are NaN or infinite.
@@ -81,13 +84,21 @@ class Tensor:
         decision = self.decision
         if isinstance(decision, Conflict):
             return "conflict"
-        if isinstance(decision, Take) and decision.by is None:
-            return decision.source if decision.entry else f"removed by {decision.source}"
-        if isinstance(decision, Weave):
-            return f"by {decision.way.unit}s"
         if isinstance(decision, Weave):
             return f"{decision.way.unit}s of both"
-        return str(decision.by if isinstance(decision, Take) else decision.choice)
+        if isinstance(decision, Take) and decision.by is None:
+            return decision.source if decision.entry else f"removed by {decision.source}"
+        return str(self.choice)
+
+    @property
+    def choice(self) -> Choice | None:
+        """The strategy that was chosen for it; None where none is needed, or none was."""
+        match self.decision:
+            case Take():
+                return self.decision.by
+            case Combine():
+                return self.decision.choice
+        return None
 
     @property
     def why(self) -> str:

@@ -32,6 +32,7 @@ def tuned(seed: int, *names: str) -> dict[str, np.ndarray]:
     return found
 
 
+X = normal(50, 3)
 BASE = tuned(0)
 OURS = tuned(100, NAMES[0], NAMES[1])
 THEIRS = tuned(200, NAMES[1], NAMES[2])
@@ -202,10 +203,46 @@ def test_rules_that_were_chosen_are_foreseen(
     found = previewed(branches, capfdbinary)
     assert found["clean"]
     assert becomes(only(found))[NAMES[1]] == "ties:density=0.3,lambda=1"
+    tried = {strategy["strategy"]: strategy for strategy in only(found)["strategies"]}
+    chosen = tried["ties:density=0.3,lambda=1"]
+    assert chosen["from_base"] > tried["ties"]["from_base"]  # more of both changes is kept
     branches.repo.git("config", "nn.merge.*.1.w.strategy", "theirs")
     assert becomes(only(previewed(branches, capfdbinary)))[NAMES[1]] == "theirs"
     branches.repo.git("config", "nn.merge.*.1.w.strategy", "nonsense")
     assert "nonsense" in only(previewed(branches, capfdbinary))["why"]
+
+
+def test_what_is_foreseen_of_each_tensor_is_what_the_merge_then_tells(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Rows of an embedding, codes that nobody averages, a tensor that is gone, a new shape."""
+    base = {"embed.weight": normal(1, 40, 4), "ids": np.arange(6), "old": normal(2, 3)}
+    ours = {"embed.weight": base["embed.weight"].copy(), "ids": np.arange(6) * 2, "new": X}
+    theirs = {"embed.weight": base["embed.weight"].copy(), "ids": np.arange(6) * 3, "old": X}
+    ours["embed.weight"][3], theirs["embed.weight"][7] = 1, 2
+    ours["grown"], theirs["grown"] = normal(3, 5), normal(4, 6)
+    made = [safetensors_file({**side, "w": X}) for side in (base, ours, theirs)]
+    branches = Branches.create(tmp_path / "repo", *made)
+    file = only(previewed(branches, capfdbinary))
+    assert becomes(file) == {
+        "embed.weight": "rows of both", "grown": "conflict", "ids": "conflict", "new": "ours",
+        "old": "conflict",
+    }  # fmt: skip
+    tensors = {tensor["name"]: tensor for tensor in file["tensors"]}
+    tried = {name: [s["strategy"] for s in tensors[name]["strategies"]] for name in tensors}
+    assert tried["ids"] == ["ours", "theirs"]
+    assert tried["grown"] == tried["old"] == tried["new"] == []
+    assert tensors["old"]["why"] == "removed by ours, changed by theirs"
+    assert tensors["embed.weight"]["numbers"]["both_changed"] == 0
+    _, out = shown(branches, capfdbinary)
+    told = branches.repo.git("merge", "--no-edit", "side", code=1).errors
+    for tensor in file["tensors"]:
+        assert tensor["why"] in told
+    for note in file["notes"]:
+        assert note in told
+    counts = "1 tensor from ours, 1 by rows; 3 tensors in conflict"
+    assert counts in told
+    assert counts in out
 
 
 def test_a_fast_forward_and_a_branch_that_is_merged_are_called_so(
