@@ -183,13 +183,14 @@ def _encode(record: Record) -> bytes:
         "blobs": dict(zip(("base", "ours", "theirs"), record.blobs, strict=True)),
         "result": record.result.decode("utf-8"),
         "whole": record.whole,
-        "tensors": [_encode_tensor(tensor) for tensor in record.tensors],
+        "tensors": [as_json(tensor) for tensor in record.tensors],
         "oids": list(record.oids),
     }
     return json.dumps(value, indent=1).encode("ascii") + b"\n"
 
 
-def _encode_tensor(tensor: Tensor) -> dict[str, Any]:
+def as_json(tensor: Tensor) -> dict[str, Any]:
+    """``{"name", "why", "base", "ours", "theirs"}``, as in docs/spec-conflicts.md."""
     sides = {"base": tensor.base, "ours": tensor.ours, "theirs": tensor.theirs}
     return {
         "name": tensor.name,

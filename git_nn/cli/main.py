@@ -27,6 +27,7 @@ COMMANDS = {
     "log": "which commits changed a model, which tensors, and how far",
     "blame": "the last commit that changed each tensor",
     "merge": "git merge with a strategy for this one merge",
+    "conflicts": "what a merge left open, and what could settle it",
     "resolve": "settle the tensors that a merge left in conflict",
     "pull": "fetch weights and write them where pointers stand",
     "fetch": "bring weights here; no file changes",

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 import click
 
 from git_nn import resolve
+from git_nn.cli.asking import ask
+from git_nn.cli.open_files import show, unmergeable
 from git_nn.cli.words import from_here, from_top
 from git_nn.combine import with_neighbours
 from git_nn.drivers.open import open_repository, store_of
-from git_nn.drivers.paths import word
 from git_nn.errors import UsageError
 from git_nn.gitio.repository import Repository
 from git_nn.merge.decide import Side
@@ -29,6 +30,7 @@ _SIDES: tuple[Side, ...] = ("ours", "theirs", "base")
 @click.option("--theirs", is_flag=True, help="Take theirs.")
 @click.option("--base", is_flag=True, help="Go back to those that both started from.")
 @click.option("--strategy", metavar="S", help="Compute them: 'mean', 'mean:weight=0.3', ...")
+@click.option("-i", "--interactive", is_flag=True, help="Ask for each block, in a terminal.")
 @click.option("--list", "only_list", is_flag=True, help="Show what is open, change nothing.")
 @click.option("--path", "paths", metavar="FILE", multiple=True, help="Only in this file.")
 @click.argument("patterns", nargs=-1, metavar="[TENSOR-PATTERN]...")
@@ -37,6 +39,7 @@ def command(
     paths: tuple[str, ...],
     strategy: str | None,
     only_list: bool,
+    interactive: bool,
     **sides: bool,
 ) -> int:
     """Settle the tensors that a merge left in conflict, all or those whose names match.
@@ -52,6 +55,9 @@ def command(
     files = resolve.unsettled(repo, store, override, [from_top(repo, path) for path in paths])
     if not files:
         click.echo("no model is in conflict")
+    if interactive and not only_list:
+        _check_alone(how, patterns)
+        return ask(repo, store, files)
     if how is None or only_list:
         _list(repo, files)
         return 0
@@ -72,30 +78,19 @@ def _how(sides: dict[str, bool], strategy: str | None) -> Side | Choice | None:
     return asked[0] if asked else None
 
 
+def _check_alone(how: Side | Choice | None, patterns: Sequence[str]) -> None:
+    if how is not None or patterns:
+        raise UsageError("--interactive asks for every tensor", hint="give it --path at most")
+
+
 def _list(repo: Repository, files: Sequence[Unsettled | Unmergeable]) -> None:
     for file in files:
-        name = from_here(repo, file.path)
-        if isinstance(file, Unmergeable):
-            click.echo(_unmergeable(repo, file))
-        elif file.whole:
-            click.echo(f"{name}: the file as a whole conflicts: {file.whole}")
-        elif file.open:
-            count = len(file.open)
-            click.echo(f"{name}: {count} {plural(count)} in conflict")
-            for line in lines(file.open, count):
-                click.echo(f"  {line}")
-        else:
-            click.echo(f"{name}: no tensor is in conflict, any option finishes it")
+        show(repo, file)
     if any(isinstance(file, Unsettled) for file in files):
         click.echo(
             "to settle: git nn resolve --ours | --theirs | --base | --strategy S "
             "[TENSOR-PATTERN ...]"
         )
-
-
-def _unmergeable(repo: Repository, file: Unmergeable) -> str:
-    ways = ", ".join(f"{end}: {git} -- {word(repo, file.path)}" for end, git in file.ways)
-    return f"{from_here(repo, file.path)}: {file.why}{'; ' if ways else ''}{ways}"
 
 
 def _check(files: Sequence[Unsettled | Unmergeable], patterns: Sequence[str]) -> None:
@@ -120,7 +115,7 @@ def _settle(
     patterns: Sequence[str],
 ) -> int:
     if isinstance(file, Unmergeable):
-        click.echo(_unmergeable(repo, file), err=True)
+        click.echo(unmergeable(repo, file), err=True)
         return 1
 
     def work() -> Settled:

@@ -28,7 +28,9 @@ from git_nn.gitio.repository import Repository, find, scrub
 TEXTCONV_VERSION = 1
 
 SCOPES = ("global", "local", "system", "worktree")
-_OURS = re.compile(r"git_nn\.drivers\.(filter_process|diff|textconv|merge)\b|\Agit-nn\b")
+_OURS = re.compile(
+    r"git_nn\.(drivers\.(filter_process|diff|textconv|merge)|cli\.main resolve)\b|\Agit-nn\b"
+)
 _RESTORE, _MISSING = "filter.nn.restore", "missing"
 _PATIENCE = 5.0
 
@@ -110,6 +112,11 @@ def settings(how: Launcher) -> tuple[Setting, ...]:
                 "how Git names the merge driver"),
         Setting("merge.nn.driver", expanded("merge", "%O", "%A", "%B", "%L", "%P"),
                 "git merge, rebase, cherry-pick and stash merge tensor by tensor"),
+        Setting("mergetool.nn.cmd",
+                how.command("git_nn.cli.main", "resolve", "--interactive", "--path", '"$MERGED"'),
+                "git mergetool --tool=nn asks for every tensor in conflict"),
+        Setting("mergetool.nn.trustExitCode", "true",
+                "git mergetool believes it when tensors are still open"),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ MODEL = safetensors_file({"a": normal(1, 8)})
 KEYS = (
     "filter.nn.clean", "filter.nn.smudge", "filter.nn.process", "filter.nn.required",
     "diff.nn.command", "diff.nn.textconv", "diff.nn.cachetextconv",
-    "merge.nn.name", "merge.nn.driver",
+    "merge.nn.name", "merge.nn.driver", "mergetool.nn.cmd", "mergetool.nn.trustExitCode",
 )  # fmt: skip
 
 
