@@ -28,7 +28,7 @@ from git_nn.merge.decide import Combine, Conflict, Decision, Weave, decide, outc
 from git_nn.merge.follow import Followed, follow, refuse
 from git_nn.merge.groups import together
 from git_nn.merge.keys import preference
-from git_nn.merge.report import told
+from git_nn.merge.report import SHOWN, told
 from git_nn.merge.rows import WHOLE, ladder
 from git_nn.merge.rules import ATTRIBUTE, Choice, Rules, rules
 from git_nn.merge.strategies import table as strategies
@@ -230,7 +230,7 @@ def carry_out(
                 notes += [note] if note else []
     done = [_followed(decision, made) for decision in done]
     kept = {d.name: entry for d in done if (entry := outcome(d)) is not None}
-    return Made(tuple(done), kept | made, tuple(notes))
+    return Made(tuple(done), kept | made, (*_woven(done), *notes))
 
 
 def _made(
@@ -242,11 +242,18 @@ def _made(
 
         decision, woven = weave(decision, sides, store, batch, progress)
         if isinstance(decision, Weave):
-            return decision, woven, decision.note
+            return decision, woven, ""
     if not isinstance(decision, Combine):
         return decision, None, ""
     found, entry, strange = _combine(decision, sides, store, batch, progress)
     return found, entry, _warning(decision, strange) if strange else ""
+
+
+def _woven(decisions: Iterable[Decision]) -> list[str]:
+    """What to tell of the tensors that were woven: each is a line, but not hundreds of them."""
+    notes = [decision.note for decision in decisions if isinstance(decision, Weave)]
+    rest = len(notes) - SHOWN
+    return [*notes[:SHOWN], f"... and {rest} more by rows"] if rest > 0 else notes
 
 
 def _followed(decision: Decision, made: Mapping[str, Stored]) -> Decision:

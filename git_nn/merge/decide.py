@@ -260,9 +260,20 @@ def _why(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> str:
         return "changed by ours, removed by theirs"
     if isinstance(ours, Window) != isinstance(theirs, Window):
         return "a view on one side, changed on the other"
+    if base is not None and _both_grew(base, ours, theirs):
+        return "rows added on both sides, and only the tokenizers know which token each is"
     if _spec(ours) != _spec(theirs):
         return "another dtype or shape on each side"
     return "added on both sides" if base is None else "changed on both sides"
+
+
+def _both_grew(base: Entry, ours: Entry, theirs: Entry) -> bool:
+    """Whether both sides have more rows than the base, and the tensors differ in nothing else."""
+    entries = (base, ours, theirs)
+    kinds = {(entry.dtype, entry.shape[1:], bool(entry.shape)) for entry in entries}
+    if len(kinds) > 1 or not base.shape:
+        return False
+    return base.shape[0] < min(ours.shape[0], theirs.shape[0])
 
 
 def _broken_views(decisions: dict[str, Decision]) -> set[str]:

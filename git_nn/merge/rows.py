@@ -42,8 +42,11 @@ _NAMED = re.compile(
 )
 _HEADS = frozenset({"classifier", "head", "score"})
 _STACKED = re.compile(r"(?:.*_)?experts?")
-# Matrices whose rows are several matrices one below the other.
-_FUSED = re.compile(r"qkv|c_attn|in_proj|query_key_value|gate_up|(?:weight|bias)_[ih]h")
+# Matrices that are several, one below the other; and those that mean nothing without another
+# tensor: factors of a product, scales of quantised weights. Their rows are not found by counting.
+_BOUND = re.compile(
+    r"qkv|c_attn|in_proj|query_key_value|gate_up|(?:weight|bias)_[ih]h|lora_|scale|zero|absmax"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def way(name: str, dtype: str, shapes: Sequence[Shape], rung: Rung) -> Way | Non
         return Way("element", "named")
     if len(base) > 1 and (rung.asked or _is_named(name, base)):
         return Way("row", "named")
-    if len(base) == 2 and not _FUSED.search(name):
+    if len(base) == 2 and not _BOUND.search(name.lower()):
         return Way("row", "sparse")
     return Way("row", "resized") if base[0] != ours[0] or base[0] != theirs[0] else None
 

@@ -189,6 +189,8 @@ def test_rows_of_other_matrices_need_most_of_them_left_alone(
         ("conv2d/kernel", "f32", (3, 3, 8, 16)),
         ("attn.qkv.weight", "f32", (96, 32)),
         ("lstm.weight_ih_l0", "f32", (64, 16)),
+        ("q_proj.lora_A.weight", "f32", (8, 64)),
+        ("mlp.up_proj.scales", "f16", (32, 64)),
         ("experts.3.w1", "f32", (8, 4, 4)),
         ("embed.weight", "i8", (64, 16)),
         ("embed.weight", "f8_e4m3fn", (64, 16)),
@@ -353,6 +355,19 @@ def test_the_tensor_rung_merges_whole_tensors_only(tmp_path: Path) -> None:
     assert [c.why for c in merged.conflicts] == ["changed on both sides"]
 
 
+def test_of_many_woven_tensors_the_first_are_told(tmp_path: Path) -> None:
+    base = {f"layers.{i}.w": normal(i, 6, 2) for i in range(14)}
+    sides = [
+        {name: changed(table, *rows) for name, table in base.items()} for rows in ([], [1], [2])
+    ]
+    merged, data = run(tmp_path, [safetensors_file(side) for side in sides])
+    assert data == safetensors_file({name: changed(table, 1, 2) for name, table in base.items()})
+    assert merged.notes[9:] == (
+        "tensor layers.9.w: 1 row from ours, 1 from theirs",
+        "... and 4 more by rows",
+    )
+
+
 def test_elements_of_both_sides_where_a_person_asks_for_them(tmp_path: Path) -> None:
     base = {"w": normal(1, 4, 5), "b": normal(2, 6)}
     ours = {name: array.copy() for name, array in base.items()}
@@ -442,7 +457,8 @@ def test_rows_added_on_both_sides_are_a_conflict_unless_they_are_the_same(tmp_pa
     assert data == files(np.concatenate([changed(base, 1, 2), new]))[0]
     for added in (other, new[:2]):
         merged, _ = run(tmp_path, files(base, ours, np.concatenate([base, added])))
-        assert not merged.is_clean
+        (conflict,) = merged.conflicts
+        assert conflict.why.startswith("rows added on both sides, and only the tokenizers know")
 
 
 def test_a_tied_view_grows_with_its_payload(tmp_path: Path) -> None:
