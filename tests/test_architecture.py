@@ -20,9 +20,9 @@ ROWS = {
     4: {
         "clean", "smudge", "model", "compare", "combine", "weave", "conflicts", "materialise",
         "adopt", "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble",
-        "container", "recast", "changed_files", "resolve", "stage", "du", "bases", "earlier", "remembered",
-        "repack", "beside", "measured", "tensors", "bridges", "history", "preview",
-        "recipes", "origins", "replay", "transfer",
+        "container", "recast", "changed_files", "resolve", "stage", "du", "bases", "earlier",
+        "remembered", "repack", "beside", "measured", "tensors", "bridges", "align", "history", "preview",
+        "recipes", "origins", "replay", "soup", "transfer",
     },
     5: {"drivers", "api", "demo"},
     6: {"cli", "__init__"},
