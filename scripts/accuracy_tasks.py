@@ -166,12 +166,12 @@ class Transformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.place = nn.Embedding(128, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.embed, self.position = nn.Embedding(128, WIDTH), nn.Embedding(CONTEXT, WIDTH)
         self.blocks = nn.ModuleList(_Block() for _ in range(LAYERS))
         self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 128)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.embed(x) + self.place.weight[: x.shape[1]]
+        x = self.embed(x) + self.position.weight[: x.shape[1]]
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))

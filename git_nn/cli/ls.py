@@ -39,7 +39,7 @@ def command(what: str, *, machine: bool) -> None:
     the one in the index, from the top, or from here with ./PATH. Where no format could read
     the file, it says why. Exit codes: 0 listed, 2 no such file, 6 a broken pointer.
     """
-    with _opened(what) as model:
+    with opened(what) as model:
         if machine:
             click.echo(json.dumps(_as_json(what, model), indent=2))
         else:
@@ -47,7 +47,7 @@ def command(what: str, *, machine: bool) -> None:
 
 
 @contextmanager
-def _opened(what: str) -> Iterator[Model]:
+def opened(what: str) -> Iterator[Model]:
     repo = _repository()
     if Path(what).is_file():
         with opened_file(Path(what), None if repo is None else store_of(repo)) as model:
