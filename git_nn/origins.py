@@ -92,9 +92,13 @@ def of(repo: Repository, chosen: Rules, merged: Merged) -> Origin:
         Rule(pattern, str(choice or NONE), number in deciding)
         for number, (pattern, choice) in enumerate(chosen.patterns)
     ]
-    settings = load(repo).section("nn.merge")
-    ruling = {key: value for key, value in settings.items() if key.endswith(_RULING)}
-    return Origin(tuple(found), ruling, conflicts, whole=merged.whole)
+    return Origin(tuple(found), settings(repo), conflicts, whole=merged.whole)
+
+
+def settings(repo: Repository) -> dict[str, str]:
+    """The configuration, beside strategies, that rules what is merged and how."""
+    found = load(repo).section("nn.merge")
+    return {key: value for key, value in found.items() if key.endswith(_RULING)}
 
 
 def _choice(decision: Decision) -> object:
@@ -215,10 +219,10 @@ def account(repo: Repository, ours: str, theirs: str, result: Mapping[bytes, str
     }
     if not any(accounts.values()):
         return None
-    settings: dict[str, str] = {}
+    held: dict[str, str] = {}
     for record in latest.values():
-        settings |= record.origin.settings
-    return Plan(trailers.grouped(accounts), settings, __version__)
+        held |= record.origin.settings
+    return Plan(trailers.grouped(accounts), held, __version__)
 
 
 def _age(path: Path) -> tuple[int, str]:

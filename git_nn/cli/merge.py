@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from git_nn.drivers.foreground import git
@@ -34,6 +36,12 @@ def _git_options(function: click.decorators.FC) -> click.decorators.FC:
 @click.option(
     "--set", "values", metavar="KEY=VALUE", multiple=True, help="A parameter of the strategy."
 )
+@click.option("--preview", is_flag=True, help="Show what it would do, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The preview as JSON.")
+@click.option("--sweep", metavar="KEY=A:B:STEP", help="Try values of a parameter, take the best.")
+@click.option("--eval", "measure", metavar="CMD", help="Prints the metric of the model at {}.")
+@click.option("--minimise", is_flag=True, help="The smallest metric is the best.")
+@click.option("--dry-run", is_flag=True, help="Sweep, and do not merge.")
 @click.option("--replay", metavar="COMMIT", help="Make a merge again as its message says, compare.")
 @_git_options
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[GIT-OPTION]... BRANCH")
@@ -42,7 +50,7 @@ def command(
     strategy: str | None,
     values: tuple[str, ...],
     replay: str | None,
-    **options: object,
+    **options: Any,
 ) -> int:
     """Merge BRANCH as 'git merge' does, with the strategy S for this one merge.
 
@@ -50,8 +58,10 @@ def command(
     choose, as in 'git merge'. What is in conflict is settled as ever: 'git nn resolve'.
     The commit says how models were merged; --replay COMMIT merges them again, aside from the
     work tree, and tells whether every bit is the same.
-    Exit codes: those of 'git merge' (0 merged, 1 conflicts are left), or of a replay: 1 a
-    model differs.
+
+    \b
+    Exit codes: those of 'git merge' (0 merged, 1 conflicts are left); of a preview: 1 there
+    would be conflicts; of a replay: 1 a model differs.
     """
     repo = open_repository()
     if replay is not None:
@@ -59,13 +69,38 @@ def command(
 
         return show(repo, replay)
     choice = _choice(repo, strategy, values)
+    branch = _branch(words, needed=bool(options["preview"] or options["sweep"]))
+    if options["preview"]:
+        from git_nn.cli.preview import show as preview
+
+        return preview(repo, branch, as_json=options["as_json"], override=choice)
+    if options["sweep"] is not None:
+        choice = _swept(repo, branch, choice, **options)
+        if options["dry_run"]:
+            return 0
+    return _merge(repo, [*_passed_on(options), *words], choice)
+
+
+def _branch(words: tuple[str, ...], *, needed: bool) -> str:
+    """The one branch that is to be merged; "" where git merge takes one by itself."""
     branches = [word for word in words if word == "-" or not word.startswith("-")]
     if len(branches) > 1:
         raise UsageError(
             f"{' '.join(branches)}: Git merges several branches at once as text, without git-nn",
             hint="merge one after the other",
         )
-    return _merge(repo, [*_passed_on(options), *words], choice)
+    if needed and not branches:
+        raise UsageError("no branch is named", hint="run 'git branch --all'")
+    return "@{-1}" if branches == ["-"] else "".join(branches)
+
+
+def _swept(repo: Repository, branch: str, choice: str | None, **options: Any) -> str:
+    from git_nn.cli.merge_sweep import choose
+
+    if choice is None or options["measure"] is None:
+        raise UsageError("--sweep needs a strategy and a command", hint="add -s S --eval CMD")
+    spec, measure = options["sweep"], options["measure"]
+    return choose(repo, branch, choice, spec, measure, minimise=options["minimise"])
 
 
 def _merge(repo: Repository, words: list[str], choice: str | None) -> int:
@@ -95,8 +130,8 @@ def _choice(repo: Repository, strategy: str | None, values: tuple[str, ...]) -> 
     return text
 
 
-def _passed_on(options: dict[str, object]) -> list[str]:
+def _passed_on(options: dict[str, Any]) -> list[str]:
     """The options that click has read, as git merge takes them."""
     flags = [name for name in _FLAGS if options[name[2:].replace("-", "_")]]
-    pairs = [(name, value) for name in _VALUES for value in options[f"git_{name[1].lower()}"]]  # type: ignore[attr-defined]
+    pairs = [(name, value) for name in _VALUES for value in options[f"git_{name[1].lower()}"]]
     return [*flags, *(word for pair in pairs for word in pair)]
