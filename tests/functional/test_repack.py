@@ -113,7 +113,7 @@ def test_damaged_better_copies_stop_everything(history: Repo) -> None:
     assert_whole(history)
 
 
-@pytest.mark.parametrize("call", range(0, 60, 7))
+@pytest.mark.parametrize("call", [0, 14, 28, 56])
 def test_killed_anywhere_it_loses_nothing_and_goes_on(history: Repo, call: int) -> None:
     """Dies at the n-th system call of the store that changes something."""
     program = (

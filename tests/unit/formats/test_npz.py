@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import random
 import struct
 import time
@@ -244,9 +245,9 @@ def twice() -> bytes:
 
 
 def flagged(data: bytes, flag: int) -> bytes:
-    return data.replace(b"PK\x03\x04\x2d\0\0", b"PK\x03\x04\x2d\0" + bytes([flag])).replace(
-        b"PK\x01\x02\x2d\x03\x2d\0\0", b"PK\x01\x02\x2d\x03\x2d\0" + bytes([flag])
-    )
+    """``data`` with flags in every header, whichever version zipfile wrote before them."""
+    local = re.sub(rb"(PK\x03\x04..).", lambda m: m[1] + bytes([flag]), data, flags=re.DOTALL)
+    return re.sub(rb"(PK\x01\x02....).", lambda m: m[1] + bytes([flag]), local, flags=re.DOTALL)
 
 
 HOSTILE = {
