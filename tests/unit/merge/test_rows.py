@@ -24,6 +24,7 @@ from git_nn.objects.oid import Oid, oid_of
 from git_nn.store.base import SEGMENT
 from git_nn.store.memory import MemoryStore
 from tests.support.models import h5_arrays, h5_file, normal, safetensors_arrays, safetensors_file
+from tests.support.torch_file import S, ordered, save, tensor
 from tests.unit.merge.test_combine import sides_of
 
 EMBED = "model.embed_tokens.weight"
@@ -461,26 +462,35 @@ def test_rows_added_on_both_sides_are_a_conflict_unless_they_are_the_same(tmp_pa
         assert conflict.why.startswith("rows added on both sides, and only the tokenizers know")
 
 
-def test_a_tied_view_grows_with_its_payload(tmp_path: Path) -> None:
-    """As decided from pointers: torch files keep an embedding and its head in one storage."""
-    from git_nn.objects.pointer import Pointer, Window, sorted_entries
+def tied(table: np.ndarray, other: np.ndarray) -> bytes:
+    """A torch file whose head is the embedding's storage."""
+    storage, more = S("0", "f32", table.tobytes()), S("1", "f32", other.tobytes())
+    values = {
+        "embed.weight": tensor(storage, table.shape),
+        "lm_head.weight": tensor(storage, table.shape),
+        "other": tensor(more, other.shape),
+    }
+    return save(ordered(values))
 
-    store = MemoryStore()
-    base, new = normal(1, 12, 4), normal(2, 3, 4)
-    tables = [base, changed(base, 3), np.concatenate([base, new])]
-    pointers: list[Pointer] = []
-    for table in tables:
-        made = clean(BytesSource(safetensors_file({EMBED: table})), store).pointer
-        view = Window("lm_head.weight", "f32", table.shape, EMBED, 0, (4, 1))
-        entries = sorted_entries([*made.entries, view])
-        pointers.append(Pointer(*made.layout, made.skeleton, made.skeleton_size, entries))
-    from git_nn.assemble import Sides
 
-    merged = merge(Sides(*pointers), Rules(), store, tmp_path)
+def test_a_tied_head_grows_with_its_embedding(tmp_path: Path) -> None:
+    base, new, other = normal(1, 12, 4), normal(2, 3, 4), normal(9, 3)
+    ours, theirs = changed(base, 3), np.concatenate([changed(base, 5), new])
+    both = np.concatenate([changed(base, 3, 5), new])
+    versions = [tied(base, other), tied(ours, other + 1), tied(theirs, other)]
+    merged, data = run(tmp_path, versions)
     assert merged.is_clean, (merged.whole, merged.conflicts)
-    assert merged.pointer.by_name["lm_head.weight"].shape == (15, 4)
-    wanted = np.concatenate([changed(base, 3), new])
-    assert merged.pointer.stored[EMBED].oid == oid_of(wanted.tobytes())
+    assert data == tied(both, other + 1)
+    merged, data = run(tmp_path, [versions[0], versions[2], versions[1]])
+    assert data == tied(both, other + 1)
+
+
+def test_a_tied_head_conflicts_where_its_embedding_does(tmp_path: Path) -> None:
+    base, other = normal(1, 12, 4), normal(9, 3)
+    theirs = np.concatenate([base * 3, normal(2, 3, 4)])
+    merged, data = run(tmp_path, [tied(t, other) for t in (base, base * 2, theirs)])
+    assert [conflict.name for conflict in merged.conflicts] == ["embed.weight", "lm_head.weight"]
+    assert data == tied(base * 2, other)
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (5, 3), "compression": "gzip"}])
