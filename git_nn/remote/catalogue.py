@@ -100,16 +100,18 @@ class Catalogue:
         with self._lock:
             return (self._seen or self._now()).entries
 
-    def read(self, blobs: Collection[str], limit: int) -> Iterator[bytes]:
-        """The content of these blobs, in this order. RemoteError for one above ``limit`` bytes."""
+    def read(self, blobs: Collection[str], limit: int) -> Iterator[bytes | None]:
+        """The content of these blobs, in this order; None for one above ``limit`` bytes."""
         with open_batch(self._far) as reader:
             for blob in blobs:
-                found = reader.info(blob)
-                data = None if found is None or found[2] > limit else reader.read(blob)
-                if data is None:
-                    what = "is missing" if found is None else f"has {found[2]} bytes, too many"
-                    raise RemoteError(f"{self.label}: an entry of {self.ref} {what}")
-                yield data
+                try:
+                    found = reader.info(blob)
+                    yield reader.read(blob) if found and found[2] <= limit else None
+                except GitError:  # it was to be fetched now
+                    raise RemoteError(
+                        f"{self.label}: an entry of {self.ref} cannot be fetched",
+                        hint="run the same command again",
+                    ) from None
 
     def stream(self, blob: str) -> Iterator[bytes]:
         """The content of one blob, as it comes."""
@@ -246,8 +248,8 @@ class Desk:
         return name
 
     def add(self, entries: Mapping[str, str]) -> None:
-        """Publish these, all at once; what stands under a path already stays."""
-        self.change(lambda old: {**entries, **old})
+        """Publish these, all at once; they take the place of what stands under their paths."""
+        self.change(lambda old: {**old, **entries})
 
     def change(self, work: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
         """Make the entries what ``work`` makes of them, whoever else changes them meanwhile."""
@@ -339,6 +341,9 @@ def _side(repo: Repository, folder: Path) -> Repository:
         ("include.path", str(repo.common_dir / "config")),
         ("core.bare", "true"),
         ("core.hooksPath", os.devnull),
+        ("core.fsmonitor", "false"),
+        ("core.sparseCheckout", "false"),
+        ("core.splitIndex", "false"),
         ("core.logAllRefUpdates", "false"),
         ("core.compression", "0"),  # packs are compressed
         ("core.bigFileThreshold", "64k"),  # and no deltas of each other

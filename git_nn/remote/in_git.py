@@ -51,7 +51,9 @@ class GitRemote:
         entries = self._catalogue.known() if names else {}
         found = [name for name in sorted(names) if _path(name, INDEX) in entries]
         blobs = [entries[_path(name, INDEX)] for name in found]
-        yield from zip(found, self._catalogue.read(blobs, MAX_INDEX), strict=True)
+        for name, data in zip(found, self._catalogue.read(blobs, MAX_INDEX), strict=True):
+            if data is not None:
+                yield name, data
 
     def read(self, name: str, start: int, stop: int) -> Iterator[bytes]:
         path = _path(name, PACK)

@@ -80,7 +80,7 @@ class LfsRemote:
         self._client = Client(repo, connections)
         self._place = (repo, git_url, endpoint)
         self._api_if_known: Api | None = None
-        self._items: dict[str, Item] = {}  # by the Git blob of a pointer
+        self._items: dict[str, Item | None] = {}  # by the Git blob of a pointer, if it is one
         self._hrefs: dict[Item, Action] = {}
         self._lock = threading.Lock()
 
@@ -99,23 +99,24 @@ class LfsRemote:
         return [Published(name, item.size) for name, item in found.items()]
 
     def _listed(self, entries: Mapping[str, str]) -> dict[str, Item]:
-        """The objects of the published packs by their names."""
+        """The objects of the published packs by their names; what is no pack is passed over."""
         names = {match[2]: entries[path] for path in entries if (match := _PATH.match(path))}
         named = {name: blob for name, blob in names.items() if _index_path(name) in entries}
         with self._lock:
             new = sorted(set(named.values()) - self._items.keys())
             for blob, text in zip(new, self._catalogue.read(new, _POINTER), strict=True):
-                item = parse_pointer(text)
-                if item is None or not item.size <= MAX_PACK:
-                    raise RemoteError(f"{self.label}: the catalogue has an entry that is no pack")
-                self._items[blob] = item
-            return {name: self._items[blob] for name, blob in named.items()}
+                item = parse_pointer(text or b"")
+                self._items[blob] = item if item and item.size <= MAX_PACK else None
+            found = {name: self._items[blob] for name, blob in named.items()}
+        return {name: item for name, item in found.items() if item is not None}
 
     def indexes(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         entries = self._catalogue.known() if names else {}
         found = [name for name in sorted(names) if _index_path(name) in entries]
         blobs = [entries[_index_path(name)] for name in found]
-        yield from zip(found, self._catalogue.read(blobs, MAX_INDEX), strict=True)
+        for name, data in zip(found, self._catalogue.read(blobs, MAX_INDEX), strict=True):
+            if data is not None:
+                yield name, data
 
     def remove(self, names: Collection[str]) -> None:
         """Out of the catalogue; the server's own garbage collection does the rest, or nothing."""

@@ -393,10 +393,23 @@ def test_an_object_that_is_gone_is_told_at_once(place: Place, pack: Outgoing) ->
     assert place.waits == []
 
 
-def test_an_entry_of_the_catalogue_that_is_no_pack_is_refused(place: Place, pack: Outgoing) -> None:
-    with place.remote() as remote, remote._catalogue.desk() as desk:
-        text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {2**40}\n"
-        blob = desk.blob(text.encode())
-        desk.add({f"packs/00/{'0' * 64}": blob, f"idx/00/{'0' * 64}": blob})
-    with place.remote() as remote, pytest.raises(RemoteError, match="no pack"):
-        remote.packs()
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {2**40}\n",
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'../' * 21}0\nsize 1\n",
+        "",
+        "version https://git-lfs.github.com/spec/v1\n" * 50,
+    ],
+    ids=["large", "path", "empty", "long"],
+)
+def test_an_entry_that_is_no_pack_is_passed_over_and_replaced(
+    place: Place, pack: Outgoing, text: str
+) -> None:
+    with place.remote() as remote:
+        with remote._catalogue.desk() as desk:
+            blob = desk.blob(text.encode())
+            desk.add({f"packs/{pack.name[:2]}/{pack.name}": blob})
+        assert names(remote) == set()
+        remote.publish([pack])
+        assert whole(remote, pack) == pack.path.read_bytes()
