@@ -158,3 +158,34 @@ print(*sys.modules)
     )  # fmt: skip
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & HEAVY
+
+
+def test_a_merge_of_different_tensors_loads_no_numpy_and_reads_nothing(tmp_path: Path) -> None:
+    """Every merge waits for what is loaded; where no tensor is computed, that need not be much."""
+    script = """
+import sys
+import git_nn.drivers.merge, git_nn.drivers.open, git_nn.drivers.progress
+from pathlib import Path
+from git_nn.assemble import Sides
+from git_nn.combine import merge, rules_for
+from git_nn.merge.report import lines, summary
+from git_nn.merge.rules import Rules
+from git_nn.objects.oid import oid_of
+from git_nn.objects.pointer import Pointer, Stored
+from git_nn.resolve import record_of, unsettled_of
+from git_nn.store.local import open_store
+def version(*values):
+    oids = map(oid_of, values)
+    tensors = tuple(Stored(f"{i}", "f32", (2, 3), oid, 24) for i, oid in enumerate(oids))
+    return Pointer("safetensors", 1, oid_of(b"skeleton"), 8, tensors)
+sides = Sides(version(b"a", b"b"), version(b"x", b"b"), version(b"a", b"y"))
+merged = merge(sides, Rules(), open_store(Path(sys.argv[1])), Path(sys.argv[1]))
+assert merged.pointer == version(b"x", b"y") and merged.is_clean
+print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "nn")],
+        cwd=PACKAGE.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & (HEAVY | {"numpy"})
