@@ -88,6 +88,20 @@ def merge(
 
     ``progress`` is told of bytes of tensors that were read.
     """
+    made = merge_tensors(sides, chosen, store, progress)
+    if isinstance(made, Merged):
+        return made
+    try:
+        pointer, notes = assemble(sides, made.wanted, store, scratch, chosen.skeleton)
+    except MergeError as error:
+        return Merged(sides.ours, made.decisions, whole=error.message)
+    return Merged(pointer, made.decisions, notes=(*made.notes, *notes))
+
+
+def merge_tensors(
+    sides: Sides, chosen: Rules, store: Store, progress: Progress = unheard
+) -> Merged | Made:
+    """All but the file around them; the merge itself where one side is taken whole."""
     planned = plan(sides, chosen, store)
     if isinstance(planned, Merged):
         return planned
@@ -96,13 +110,7 @@ def merge(
     if chosen.ladder is not WHOLE:
         planned = recast(planned, names, store, progress)
     made = carry_out(planned, names, store, progress)
-    try:
-        pointer, notes = assemble(sides, made.wanted, store, scratch, chosen.skeleton)
-    except MergeError as error:
-        return Merged(sides.ours, made.decisions, whole=error.message)
-    return Merged(
-        pointer, made.decisions, notes=(*found.notes, *made.notes, *told(made.decisions), *notes)
-    )
+    return replace(made, notes=(*found.notes, *made.notes, *told(made.decisions)))
 
 
 def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, ...]:
@@ -122,8 +130,14 @@ def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, 
     base, ours, theirs = found.base, found.ours, found.theirs
     decoder = Decoder(store)
     decisions = decide(base, ours, theirs, chosen.choose, decoder, ladder=chosen.ladder)
+    return in_company(decisions, sides, chosen)
+
+
+def in_company(decisions: Sequence[Decision], sides: Sides, chosen: Rules) -> tuple[Decision, ...]:
+    """The decisions after a look at what the tensors are and which belong together."""
+    found = followed(sides)
     decisions = state.settled(refuse(decisions, found, chosen.choose), chosen)
-    return together(decisions, (base, ours, theirs), chosen.choose)
+    return together(decisions, (found.base, found.ours, found.theirs), chosen.choose)
 
 
 def followed(sides: Sides) -> Followed:

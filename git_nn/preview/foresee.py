@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from git_nn.assemble import Sides, Wanted, seat
 from git_nn.clean import clean
-from git_nn.combine import Merged, carry_out, plan, rules_for, unheard
+from git_nn.combine import Merged, merge_tensors, named, rules_for, unheard
 from git_nn.container import choose
 from git_nn.errors import MergeError, MissingObjectError, PointerError, UsageError
 from git_nn.formats import table
@@ -28,7 +28,7 @@ from git_nn.gitio.revisions import Entry as GitEntry
 from git_nn.merge.decide import Decision, Take, decide
 from git_nn.merge.rows import WHOLE
 from git_nn.merge.rules import Rules
-from git_nn.model import Model, open_pointer
+from git_nn.model import StoredModel, open_pointer
 from git_nn.objects import pointer as pointers
 from git_nn.objects.pointer import Entry, Pointer, Stored
 from git_nn.objects.tensor import nbytes
@@ -122,7 +122,7 @@ def _conflict(file: File, why: str) -> File:
     return replace(file, becomes="conflict", why=why)
 
 
-def _model(where: Where, entry: GitEntry | None) -> Model | None:
+def _model(where: Where, entry: GitEntry | None) -> StoredModel | None:
     """A version of a file; None where there is none, it is no plain file, or it is empty."""
     if entry is None or not entry.mode.startswith("100"):
         return None
@@ -164,20 +164,20 @@ def _merged(where: Where, file: File) -> File:
     try:
         return _planned(where, file, sides, replace(rules, ladder=WHOLE))
     except MissingObjectError:  # of tensors that only their container can tell apart
-        decisions = decide(sides.base, sides.ours, sides.theirs, rules.choose)
+        names = named(sides)
+        decisions = decide(names.base, names.ours, names.theirs, rules.choose)
         return _with_tensors(replace(file, becomes="merged"), decisions)
 
 
 def _planned(where: Where, file: File, sides: Sides, rules: Rules) -> File:
-    planned = plan(sides, rules, where.store)
-    if not isinstance(planned, Merged):
-        made = carry_out(planned, sides, where.store, where.advance)
+    made = merge_tensors(sides, rules, where.store, where.advance)
+    if not isinstance(made, Merged):
         file = _with_tensors(replace(file, becomes="merged"), made.decisions)
         return _seated(_noted(file, *made.notes), sides, made.wanted, rules, where.store)
-    if planned.whole:
-        return _conflict(file, planned.whole)
-    becomes: Becomes = "ours" if planned.pointer == sides.ours else "theirs"
-    return _with_tensors(_noted(replace(file, becomes=becomes), *planned.notes), None)
+    if made.whole:
+        return _conflict(file, made.whole)
+    becomes: Becomes = "ours" if made.pointer == sides.ours else "theirs"
+    return _with_tensors(_noted(replace(file, becomes=becomes), *made.notes), None)
 
 
 def _noted(file: File, *notes: str) -> File:
@@ -192,17 +192,27 @@ def _sides(file: File) -> Sides | None:
 
 
 def _with_tensors(file: File, decisions: Sequence[Decision] | None) -> File:
-    """The tensors that a side changed; without ``decisions`` by what each side has."""
+    """The tensors that a side changed; without ``decisions`` by what each side has.
+
+    What a side renamed has the names of the result on every side, in ``models`` too.
+    """
     sides = _sides(file)
     if sides is None:
         return file
+    sides = named(sides)
     if decisions is None:
         decisions = decide(sides.base, sides.ours, sides.theirs)
     changed = [d for d in decisions if not (isinstance(d, Take) and d.source == "unchanged")]
     base = sides.base.by_name if sides.base else {}
     ours, theirs = sides.ours.by_name, sides.theirs.by_name
     tensors = [Tensor(d, base.get(d.name), ours.get(d.name), theirs.get(d.name)) for d in changed]
-    return replace(file, tensors=tuple(tensors), same=len(decisions) - len(changed))
+    pointers = (sides.base, sides.ours, sides.theirs)
+    before, mine, other = (
+        replace(model, pointer=pointer) if model and pointer else None
+        for model, pointer in zip(file.models, pointers, strict=True)
+    )
+    same = len(decisions) - len(changed)
+    return replace(file, tensors=tuple(tensors), same=same, models=(before, mine, other))
 
 
 def _seated(file: File, sides: Sides, wanted: Wanted, rules: Rules, store: Store) -> File:

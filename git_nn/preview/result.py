@@ -8,7 +8,7 @@ from typing import Literal
 from git_nn.merge.decide import Combine, Conflict, Decision, Take, Weave
 from git_nn.merge.overlap import Apart, Overlap
 from git_nn.merge.rules import Choice
-from git_nn.model import Model
+from git_nn.model import StoredModel
 from git_nn.objects.pointer import Entry
 from git_nn.objects.tensor import nbytes
 
@@ -127,7 +127,7 @@ class File:
     notes: tuple[str, ...] = ()
     tensors: tuple[Tensor, ...] = ()
     same: int = 0
-    models: tuple[Model | None, Model | None, Model | None] = (None, None, None)
+    models: tuple[StoredModel | None, StoredModel | None, StoredModel | None] = (None, None, None)
 
     @property
     def conflicts(self) -> tuple[Tensor, ...]:

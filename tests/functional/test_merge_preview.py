@@ -215,18 +215,19 @@ def test_rules_that_were_chosen_are_foreseen(
 def test_what_is_foreseen_of_each_tensor_is_what_the_merge_then_tells(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Rows of an embedding, codes that nobody averages, a tensor that is gone, a new shape."""
+    """Rows of an embedding, a new name, codes that nobody averages, a tensor that is gone."""
     base = {"embed.weight": normal(1, 40, 4), "ids": np.arange(6), "old": normal(2, 3)}
     ours = {"embed.weight": base["embed.weight"].copy(), "ids": np.arange(6) * 2, "new": X}
     theirs = {"embed.weight": base["embed.weight"].copy(), "ids": np.arange(6) * 3, "old": X}
     ours["embed.weight"][3], theirs["embed.weight"][7] = 1, 2
     ours["grown"], theirs["grown"] = normal(3, 5), normal(4, 6)
+    base["proj.w"], ours["fc.w"], theirs["proj.w"] = normal(8, 9), normal(8, 9), 2 * normal(8, 9)
     made = [safetensors_file({**side, "w": X}) for side in (base, ours, theirs)]
     branches = Branches.create(tmp_path / "repo", *made)
     file = only(previewed(branches, capfdbinary))
     assert becomes(file) == {
-        "embed.weight": "rows of both", "grown": "conflict", "ids": "conflict", "new": "ours",
-        "old": "conflict",
+        "embed.weight": "rows of both", "fc.w": "theirs", "grown": "conflict", "ids": "conflict",
+        "new": "ours", "old": "conflict",
     }  # fmt: skip
     tensors = {tensor["name"]: tensor for tensor in file["tensors"]}
     tried = {name: [s["strategy"] for s in tensors[name]["strategies"]] for name in tensors}
@@ -234,13 +235,14 @@ def test_what_is_foreseen_of_each_tensor_is_what_the_merge_then_tells(
     assert tried["grown"] == tried["old"] == tried["new"] == []
     assert tensors["old"]["why"] == "removed by ours, changed by theirs"
     assert tensors["embed.weight"]["numbers"]["both_changed"] == 0
+    assert tensors["fc.w"]["numbers"]["theirs"]["relative"] == pytest.approx(1)
     _, out = shown(branches, capfdbinary)
     told = branches.repo.git("merge", "--no-edit", "side", code=1).errors
     for tensor in file["tensors"]:
         assert tensor["why"] in told
     for note in file["notes"]:
         assert note in told
-    counts = "1 tensor from ours, 1 by rows; 3 tensors in conflict"
+    counts = "1 tensor from ours, 1 from theirs, 1 by rows; 3 tensors in conflict"
     assert counts in told
     assert counts in out
 
