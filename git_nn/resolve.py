@@ -18,7 +18,7 @@ from pathlib import Path
 from git_nn import conflicts, origins, smudge
 from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
-from git_nn.combine import Merged, carry_out, merge_in, named, rules_for
+from git_nn.combine import Merged, carry_out, in_company, merge_in, named, rules_for
 from git_nn.conflicts import Blobs, Record
 from git_nn.errors import PointerError, StoreError, UsageError
 from git_nn.formats.base import BytesSource
@@ -29,6 +29,7 @@ from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import Entry as IndexEntry
 from git_nn.materialise import open_parent
 from git_nn.merge.decide import Conflict, Decision, Side, Take, settle
+from git_nn.merge.report import told
 from git_nn.merge.rules import Choice, Rules
 from git_nn.model import open_pointer
 from git_nn.objects import pointer as pointers
@@ -248,7 +249,11 @@ def settle_tensors(
     if file.whole:
         return _settle_whole(file, how, patterns)
     chosen = [c for c in file.open if not patterns or _matches(c.name, patterns)]
-    made = carry_out([_decide(conflict, how) for conflict in chosen], named(file.sides), store)
+    decided: Sequence[Decision] = [_decide(conflict, how) for conflict in chosen]
+    if isinstance(how, Choice):
+        rules = Rules(how, tuple((pattern, how) for pattern in patterns))
+        decided = in_company(decided, file.sides, rules)
+    made = carry_out(decided, named(file.sides), store)
     left = {d.name: d for d in made.decisions if isinstance(d, Conflict)}
     done = [d for d in made.decisions if d.name not in left]
     wanted = dict(file.result.by_name)
@@ -260,7 +265,7 @@ def settle_tensors(
     names = {decision.name for decision in done}
     still = tuple(left.get(c.name, c) for c in file.open if c.name not in names)
     after = replace(file, result=result, open=still, origin=file.origin.then(str(how), names))
-    return Settled(after, tuple(made.decisions), (*made.notes, *notes))
+    return Settled(after, made.decisions, (*made.notes, *told(made.decisions), *notes))
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

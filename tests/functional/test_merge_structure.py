@@ -122,6 +122,10 @@ def test_a_quantised_weight_and_its_scale_are_taken_from_one_side(tmp_path: Path
     done = made.repo.git("merge", "--no-edit", "side", code=1)
     assert "1 tensor from theirs; 2 tensors in conflict" in done.errors
     assert "of a quantised weight and its scales the sides changed different ones" in done.errors
+    refused = made.repo.nn("resolve", "--strategy", "mean", code=1)
+    assert "i8 values are never computed with" in refused.text + refused.errors
+    found = safetensors_arrays(made.repo.read(MODEL))
+    assert found["l.weight_scale"].tobytes() == A.tobytes()  # not the mean beside our codes
     made.repo.nn("resolve", "--theirs")
     found = safetensors_arrays(made.repo.read(MODEL))
     assert {n: a.tobytes() for n, a in found.items()} == {
