@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shlex
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -28,11 +26,10 @@ from git_nn.errors import GitError, RemoteError
 from git_nn.gitio import config as configs
 from git_nn.gitio.repository import Repository
 from git_nn.remote.http import Client, check_address, is_header, origin_of, printable
+from git_nn.remote.ssh_place import SshPlace, ssh_command, ssh_place
 
 Operation = str  # "upload" or "download"
 
-_SSH = ("ssh", "git+ssh", "ssh+git")
-_SCP = re.compile(r"(?!\w:[\\/])((?:[^/:@]+@)?\[[^\]]+\]|[^/:]+):(?!//)(.+)\Z")
 _EARLY = 10.0  # seconds before its end in which a token is taken for a new one
 _NO_SERVER = "set lfs.url, or choose another place for the packs with nn.url"
 
@@ -48,15 +45,6 @@ class Endpoint:
     @property
     def is_fresh(self) -> bool:
         return time.monotonic() < self.deadline
-
-
-@dataclass(frozen=True, slots=True)
-class SshPlace:
-    """A folder on a host that is reached by ssh."""
-
-    host: str
-    port: str
-    path: str
 
 
 class Access:
@@ -225,33 +213,10 @@ def answers_over_ssh(repo: Repository, git_url: str) -> bool:
         return False
 
 
-def ssh_place(url: str) -> SshPlace | None:
-    """The parts of an ssh address, as Git reads it; None for any other address."""
-    if "://" in url:
-        parts = urlsplit(url)
-        if parts.scheme not in _SSH or not parts.hostname:
-            return None
-        host, port = parts.netloc, ""
-        if match := re.fullmatch(r"(.*):(\d*)", host):
-            host, port = match[1], match[2]
-        path = unquote(parts.path)
-        path = path[1:] if path.startswith("/~") else path
-    else:
-        match = _SCP.match(url)
-        if match is None:
-            return None
-        host, port, path = match[1], "", match[2]
-    user, at, name = host.rpartition("@")
-    user = user.partition(":")[0]  # ssh takes no password
-    if name.startswith("-") or user.startswith("-") or path.startswith("-"):
-        raise RemoteError(f"{printable(url)!r} is no address", hint="run 'git remote -v'")
-    return SshPlace(f"{user}{at}{name.strip('[]')}", port, path)
-
-
 def ask_ssh(repo: Repository, place: SshPlace, operation: Operation) -> Endpoint | None:
     """What the host says of its server; None where it knows no git-lfs-authenticate."""
     remote = f"git-lfs-authenticate {shlex.quote(place.path)} {operation}"
-    argv = [*_ssh_command(repo, place), place.host, remote]
+    argv = [*ssh_command(repo, place), place.host, remote]
     try:
         done = subprocess.run(
             argv, env=repo.env, cwd=repo.top, stdin=subprocess.DEVNULL, capture_output=True,
@@ -277,16 +242,6 @@ def _endpoint(output: bytes, host: str) -> Endpoint | None:
     url = found["href"].rstrip("/")
     check_address(url, f"{host} names as its Git LFS server")
     return Endpoint(url, headers_of(found.get("header"), host), deadline_of(found))
-
-
-def _ssh_command(repo: Repository, place: SshPlace) -> list[str]:
-    """The beginning of a command line, with the person's ssh as Git finds it."""
-    text = repo.env.get("GIT_SSH_COMMAND") or configs.load(repo).get("core.sshCommand")
-    program = repo.env.get("GIT_SSH") or "ssh"
-    name = Path((shlex.split(text) or ["ssh"])[0] if text else program).name.lower()
-    other = name.removesuffix(".exe") in ("plink", "tortoiseplink", "putty")
-    port = ["-P" if other else "-p", place.port] if place.port else []
-    return ["sh", "-c", f'{text} "$@"', text, *port] if text else [program, *port]
 
 
 # -- what servers say of headers and time

@@ -49,7 +49,7 @@ def resumed(read: Callable[[int], Iterator[bytes]], start: int, stop: int) -> It
                 failures = 0
                 yield piece
             if start < stop:
-                raise RemoteError("the remote sent fewer bytes than it has", transient=True)
+                raise RemoteError("the remote has fewer bytes than were asked for")
         except RemoteError as error:
             failures += 1
             if not error.transient or failures == TRIES or error.retry_after > PATIENCE:

@@ -13,12 +13,13 @@ import pytest
 from git_nn.errors import RemoteError
 from git_nn.gitio.repository import Repository
 from git_nn.remote.lfs import LfsRemote
-from git_nn.remote.lfs_access import answers_over_ssh, ask_ssh, ssh_place
+from git_nn.remote.lfs_access import answers_over_ssh, ask_ssh
+from git_nn.remote.ssh_place import ssh_place
 from tests.contract.remote_contract import made, names, whole
 from tests.support.git import Repo
 from tests.support.git_servers import bare, clone, git
 from tests.support.lfs_server import LfsServer
-from tests.support.proxy import Answer, Asked, Forward, Proxy, proxy
+from tests.support.proxy import Answer, Asked, Forward, Proxy, certificate, proxy
 
 RIGHT = f"Basic {base64.b64encode(b'ann:s3cret').decode()}"
 
@@ -114,6 +115,41 @@ def test_the_file_lfsconfig_of_a_repository_names_no_server(tmp_path: Path) -> N
     (repo.work_tree / ".lfsconfig").write_text("[lfs]\n\turl = http://127.0.0.1:9/\n")
     with LfsRemote(repo, far.as_uri()) as remote, pytest.raises(RemoteError, match=r"lfs\.url"):
         remote.publish([made(tmp_path, 1)])
+
+
+def test_a_certificate_counts_as_the_configuration_says(
+    tmp_path: Path, lfs_server: LfsServer
+) -> None:
+    far, repo = bare(tmp_path / "far.git"), clone(tmp_path / "clone")
+    path, tls = certificate(tmp_path)
+    pack = made(tmp_path, 1)
+    with proxy(lfs_server.url, tls) as server:
+        endpoint = f"{server.url}/org/{tmp_path.name}.git/info/lfs"
+        with (
+            LfsRemote(repo, far.as_uri(), endpoint=endpoint) as remote,
+            pytest.raises(RemoteError, match="safely"),
+        ):
+            remote.publish([pack])
+        assert server.asked == []
+        repo.git("config", f"http.{server.url}/.sslCAInfo", str(path))
+        with LfsRemote(repo, far.as_uri(), endpoint=endpoint) as remote:
+            remote.publish([pack])
+        repo.git("config", "--unset", f"http.{server.url}/.sslCAInfo")
+        repo.git("config", "http.sslVerify", "false")
+        with LfsRemote(repo, far.as_uri(), endpoint=endpoint) as remote:
+            assert whole(remote, pack) == pack.path.read_bytes()
+        assert server.count("POST", "/batch") == 2
+
+
+def test_a_proxy_of_the_configuration_is_used(tmp_path: Path, lfs_server: LfsServer) -> None:
+    far, repo = bare(tmp_path / "far.git"), clone(tmp_path / "clone")
+    with proxy(lfs_server.url) as between:
+        repo.git("config", "http.proxy", between.url.replace("://", "://ann:s3cret@"))
+        endpoint = lfs_server.endpoint(tmp_path.name)
+        with LfsRemote(repo, far.as_uri(), endpoint=endpoint) as remote:
+            remote.publish([made(tmp_path, 1)])
+        assert {asked.headers["Proxy-Authorization"] for asked in between.asked} == {RIGHT}
+        assert between.count("PUT", lfs_server.url) == 1
 
 
 # -- ssh

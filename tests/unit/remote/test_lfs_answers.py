@@ -15,6 +15,7 @@ from git_nn.errors import RemoteError
 from git_nn.remote import http, lfs_access, lfs_batch
 from git_nn.remote.http import Request
 from git_nn.remote.lfs_batch import Item
+from git_nn.remote.ssh_place import ssh_place
 
 ITEM = Item("ab" * 32, 1000)
 URL = "https://host.example/r.git/info/lfs"
@@ -209,13 +210,13 @@ def test_other_addresses_have_no_server(url: str) -> None:
     ],
 )
 def test_the_parts_of_an_ssh_address(url: str, host: str, port: str, path: str) -> None:
-    place = lfs_access.ssh_place(url)
+    place = ssh_place(url)
     assert place == lfs_access.SshPlace(host, port, path)
 
 
 @pytest.mark.parametrize("url", ["/a/b", "a", "https://host.example/a", "./a:b"])
 def test_other_addresses_are_no_ssh(url: str) -> None:
-    assert lfs_access.ssh_place(url) is None
+    assert ssh_place(url) is None
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_other_addresses_are_no_ssh(url: str) -> None:
 )
 def test_an_ssh_address_that_would_be_an_option_is_refused(url: str) -> None:
     with pytest.raises(RemoteError, match="no address"):
-        lfs_access.ssh_place(url)
+        ssh_place(url)
 
 
 def test_who_we_are_is_not_shown() -> None:
