@@ -47,11 +47,6 @@ def blocks(tensors: Sequence[Tensor]) -> list[Block]:
     ]
 
 
-def singles(tensors: Sequence[Tensor]) -> list[Block]:
-    """A block for each tensor."""
-    return [Block(escape(tensor.name), (tensor,)) for tensor in tensors]
-
-
 def overlap_of(tensors: Sequence[Tensor]) -> Overlap | None:
     found = [tensor.overlap for tensor in tensors if tensor.overlap is not None]
     return sum_of(found, Overlap()) if found else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from git_nn.differences.arrange import FEW, ROWS
+from git_nn.differences.arrange import ROWS
 from git_nn.differences.numbers_text import percent, ratio
 from git_nn.differences.style import PLAIN, Style, fold, paint
 from git_nn.differences.table import NAME, REMARK, Column, lay_out
@@ -16,7 +16,7 @@ from git_nn.merge.overlap import Apart, Overlap
 from git_nn.merge.report import plural, summary
 from git_nn.objects.names import escape
 from git_nn.objects.tensor import format_shape
-from git_nn.preview.blocks import Block, blocks, outcomes_of, singles
+from git_nn.preview.blocks import Block, blocks, outcomes_of
 from git_nn.preview.result import File, Outcome, Preview, Tensor
 
 TENSORS = (
@@ -43,6 +43,7 @@ STRATEGIES = (
 
 _COLOURS = {"!": "1;31", "*": "33"}
 _SHORT = 7  # digits of a commit
+_EVIDENT = "changed on both sides"  # of a conflict without another reason
 _SAID = {
     "ours": "ours is taken",
     "theirs": "theirs is taken",
@@ -122,9 +123,8 @@ def _said(file: File) -> str:
 
 
 def _tensors(file: File, style: Style) -> list[str]:
-    """A row for each tensor, or for each block where they are many."""
-    ordered = sorted(file.tensors, key=_rank)
-    rows = singles(ordered) if len(ordered) <= FEW else blocks(ordered)
+    """A row for each block."""
+    rows = blocks(sorted(file.tensors, key=_rank))
     if not rows:
         return []
     header, *body = lay_out(TENSORS, [_cells(row) for row in rows[:ROWS]], style)
@@ -147,7 +147,8 @@ def _cells(row: Block) -> tuple[str, ...]:
     """Under TENSORS."""
     first, count = row.first, len(row.tensors)
     entry, found = first.entry, row.overlap
-    remark = first.why or next((tensor.unread for tensor in row.tensors if tensor.unread), "")
+    why = "" if first.why == _EVIDENT else first.why
+    remark = why or next((tensor.unread for tensor in row.tensors if tensor.unread), "")
     head = (
         row.name, str(count) if count > 1 else "", format_shape(entry.shape), entry.dtype,
         first.becomes,

@@ -17,6 +17,7 @@ from git_nn.cli import preview as cli
 from git_nn.differences.style import Style, columns
 from git_nn.drivers.open import open_repository
 from git_nn.merge.strategies import table
+from git_nn.preview import measure
 from tests.support.branches import MODEL, Branches
 from tests.support.models import h5_file, normal, safetensors_arrays, safetensors_file
 
@@ -142,6 +143,23 @@ def hold_to_the_merge(branches: Branches, foreseen: dict[str, Any]) -> None:
         assert said == pytest.approx(norm(made - value) / norm(value), rel=1e-12), foreseen
 
 
+def test_a_tensor_that_is_too_large_to_be_held_is_read_for_each_strategy(
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    branches = start(tmp_path)
+    held = only(previewed(branches, capfdbinary))
+    monkeypatch.setattr(measure, "HELD", 0)
+    assert only(previewed(branches, capfdbinary)) == held
+    monkeypatch.setattr(measure, "MOST", 100)
+    skipped = {
+        s["strategy"] for s in only(previewed(branches, capfdbinary))["strategies"] if s["skipped"]
+    }
+    assert {"iso-c", "tsv"} <= skipped
+    assert not skipped & {"mean", "ties"}
+
+
 def test_tensors_of_many_layers_stand_in_blocks_whose_numbers_are_of_one_vector(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -164,7 +182,7 @@ def test_tensors_of_many_layers_stand_in_blocks_whose_numbers_are_of_one_vector(
     assert mean["from_ours"] == pytest.approx(norm(middle - a) / norm(a), rel=1e-12)
     code, out = shown(branches, capfdbinary)
     assert code == 1
-    assert "! h.[0-49].mlp.w" in out
+    assert "! h.[0-49].mlp.w       50" in out
 
 
 def test_compressed_tensors_of_an_hdf5_file_are_measured_by_their_values(
