@@ -1,0 +1,123 @@
+"""``git nn soup``: merge many branches with one strategy, in one step."""
+
+from __future__ import annotations
+
+import click
+
+from git_nn import soup
+from git_nn.combine import rules_for
+from git_nn.drivers.foreground import git
+from git_nn.drivers.open import open_repository, store_of
+from git_nn.drivers.paths import word
+from git_nn.errors import UsageError
+from git_nn.gitio import octopus
+from git_nn.gitio.repository import Repository
+from git_nn.merge.report import plural
+from git_nn.merge.rules import Rules, parse
+from git_nn.merge.strategies import table
+from git_nn.soup import Model, Pot, Soup
+
+
+@click.command("soup")
+@click.option("-s", "--strategy", metavar="S", help="For what several changed; else as chosen.")
+@click.option(
+    "--set", "values", metavar="KEY=VALUE", multiple=True, help="A parameter of the strategy."
+)
+@click.option("--into", metavar="NEWBRANCH", help="Make a branch of it; HEAD is no part of it.")
+@click.option("--no-commit", is_flag=True, help="Stop before the commit, to look at it.")
+@click.option("-m", "words", metavar="MESSAGE", default="", help="The message of the commit.")
+@click.argument("branches", nargs=-1, required=True, metavar="BRANCH...")
+def command(  # noqa: PLR0913, PLR0917 - one per option
+    branches: tuple[str, ...],
+    strategy: str | None,
+    values: tuple[str, ...],
+    into: str | None,
+    no_commit: bool,
+    words: str,
+) -> int:
+    """Merge all BRANCHes and HEAD at once; HEAD is left out where they all started from it.
+
+    A tensor that one branch changed is taken; of one that several changed the strategy gets
+    the versions of all, also of those that did not: 'mean' is the mean of all the models.
+    Without -s the settings choose, else it is the mean. All other files are merged by git.
+    The commit has all branches as parents. Where anything conflicts, nothing is changed.
+    Exit codes: 0 merged, 7 in conflict.
+    """
+    repo = open_repository()
+    rules = _rules(strategy, values)
+    _check(repo, into, no_commit)
+    pot = soup.pot(repo, branches, with_head=into is None)
+    made = soup.cook(repo, store_of(repo), pot, lambda path: rules or _chosen(repo, path))
+    for model in made.models:
+        _tell(repo, model)
+    text = soup.message(pot, made, words)
+    return _stop(repo, pot, made, text) if no_commit else _commit(repo, pot, made, text, into)
+
+
+def _rules(strategy: str | None, values: tuple[str, ...]) -> Rules | None:
+    """What -s and --set say, for every tensor."""
+    if strategy is None:
+        if values:
+            raise UsageError(
+                "--set is about a strategy", hint=f"add -s S: -s ties --set {values[0]}"
+            )
+        return None
+    joint = "," if ":" in strategy else ":"
+    text = joint.join([strategy, ",".join(values)]) if values else strategy
+    choice = parse(text, "the strategy of -s")
+    if choice is None or table.by_name(choice.strategy).side == "theirs":
+        raise UsageError(f"-s {strategy} settles nothing among many branches", hint="use -s mean")
+    return Rules(choice)
+
+
+def _chosen(repo: Repository, path: bytes) -> Rules:
+    """What the settings say for a path; the mean where they say nothing."""
+    found = rules_for(repo, path, None)
+    if found.default is not None:
+        return found
+    return Rules(parse("mean", "the default"), found.patterns, found.skeleton, found.ladder)
+
+
+def _check(repo: Repository, into: str | None, no_commit: bool) -> None:
+    if into is not None:
+        if no_commit:
+            raise UsageError("--into and --no-commit exclude each other")
+        repo.git("check-ref-format", "--branch", into)
+        if repo.git("rev-parse", "--verify", "-q", f"refs/heads/{into}", check=False):
+            raise UsageError(f"there is a branch {into!r}", hint="choose another name")
+    elif repo.git("status", "--porcelain", "--untracked-files=no"):
+        raise UsageError("there are changes that are not committed", hint="run 'git stash' first")
+
+
+def _tell(repo: Repository, model: Model) -> None:
+    count = len(model.mixed)
+    ways = ", ".join(sorted({str(mixed.choice) for mixed in model.mixed}))
+    told = f"{count} {plural(count)} by {ways}" if count else "no tensor had to be computed"
+    click.echo(f"{word(repo, model.path)}: {told}")
+    for note in model.notes:
+        click.echo(f"  {note}")
+
+
+def _commit(repo: Repository, pot: Pot, made: Soup, text: str, into: str | None) -> int:
+    commit = octopus.commit_tree(repo, made.tree, pot.parents, _bytes(text))
+    if into is None:
+        return git("merge", "--ff-only", "--quiet", commit)
+    repo.git("update-ref", "-m", "soup", f"refs/heads/{into}", commit, "")
+    click.echo(f"{into} is at {commit[:12]}; to see it: git switch {into}")
+    return 0
+
+
+def _stop(repo: Repository, pot: Pot, made: Soup, text: str) -> int:
+    """The state that 'git merge --no-commit' leaves, which 'git commit' ends."""
+    status = git("read-tree", "-m", "-u", "HEAD", made.tree)
+    if status == 0:
+        heads = "".join(f"{parent}\n" for parent in pot.parents[1:])
+        (repo.git_dir / "MERGE_MSG").write_bytes(_bytes(text))
+        (repo.git_dir / "MERGE_MODE").write_text("no-ff", "ascii")
+        (repo.git_dir / "MERGE_HEAD").write_text(heads, "ascii")
+        click.echo("merged, not committed; to end it: git commit")
+    return status
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

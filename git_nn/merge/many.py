@@ -1,0 +1,124 @@
+"""many: what becomes of each tensor of a model in a merge of several branches at once.
+
+1. A tensor that one side changed, or several in the same way, is taken as it is.
+2. Where several changed it differently, the strategy gets it from every side, also from
+   those that left it alone: a mean is then the mean of all the models.
+3. State of training (``merge.state``) that several changed is that of the first side.
+4. What cannot be computed is a clash. Nothing is guessed, and nothing is settled later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from git_nn.merge.decide import Choose, Decode, no_decoder
+from git_nn.merge.rows import VALUES
+from git_nn.merge.rules import Choice
+from git_nn.merge.state import kind
+from git_nn.merge.strategies import table
+from git_nn.objects.names import natural_key
+from git_nn.objects.pointer import Entry, Pointer, Stored
+from git_nn.objects.tensor import nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The tensor as some side has it; None where it is removed."""
+
+    name: str
+    entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """A tensor to be computed of all sides; ``base`` is None where the strategy does not use it."""
+
+    name: str
+    base: Stored | None
+    sides: tuple[Stored, ...]
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """A tensor that keeps the branches from being merged, and why."""
+
+    name: str
+    why: str
+
+
+Outcome = Taken | Mixed | Clash
+
+
+def decide(
+    base: Pointer | None, sides: Sequence[Pointer], choose: Choose, decode: Decode = no_decoder
+) -> tuple[Outcome, ...]:
+    """What becomes of every tensor of the versions, in natural order.
+
+    ``decode`` is as for ``merge.decide.decide``.
+    """
+    versions = [*sides, *([base] if base else [])]
+    names = sorted({name for side in versions for name in side.by_name}, key=natural_key)
+    return tuple(_decide(name, base, sides, choose, decode) for name in names)
+
+
+def _decide(
+    name: str, base: Pointer | None, sides: Sequence[Pointer], choose: Choose, decode: Decode
+) -> Outcome:
+    origin = base.by_name.get(name) if base else None
+    entries = [side.by_name.get(name) for side in sides]
+    changed = [i for i, entry in enumerate(entries) if entry != origin]
+    if len({entries[i] for i in changed}) > 1:  # what a container compresses is looked into
+        old = _value(base, origin, decode)
+        values = [_value(side, entry, decode) for side, entry in zip(sides, entries, strict=True)]
+        changed = [i for i in changed if values[i] != old]
+        if len({values[i] for i in changed}) > 1:
+            return _settle(name, origin, entries, choose(name))
+    return Taken(name, entries[changed[0]] if changed else origin)
+
+
+def _value(side: Pointer | None, entry: Entry | None, decode: Decode) -> Entry | None:
+    """What tells two tensors apart, in whatever form a container keeps them."""
+    if side is None or not isinstance(entry, Stored) or not entry.form:
+        return entry
+    oid = decode(side, entry)
+    length = nbytes(entry.dtype, entry.shape)
+    return entry if oid is None else Stored(entry.name, entry.dtype, entry.shape, oid, length)
+
+
+def _settle(
+    name: str, origin: Entry | None, entries: Sequence[Entry | None], choice: Choice | None
+) -> Outcome:
+    first = entries[0]
+    if first is not None and None not in entries and kind(name, first):
+        return Taken(name, first)
+    if choice is None:
+        return Clash(name, "changed by several branches, and no strategy is chosen for it")
+    strategy = table.by_name(choice.strategy)
+    if strategy.side == "ours":
+        return Taken(name, first)
+    stored = [entry for entry in entries if isinstance(entry, Stored)]
+    if len(stored) < len(entries):
+        return Clash(name, "changed by several branches, and not a tensor of its own on all")
+    why = _refusal(strategy, origin, stored)
+    if why:
+        return Clash(name, f"changed by several branches; {why}")
+    base = origin if strategy.needs_base and isinstance(origin, Stored) else None
+    return Taken(name, base) if strategy.copies_base else Mixed(name, base, tuple(stored), choice)
+
+
+def _refusal(strategy: table.Strategy, origin: Entry | None, sides: Sequence[Stored]) -> str:
+    """Why ``strategy`` cannot give this tensor; empty where it can."""
+    specs = {(side.dtype, side.shape) for side in sides}
+    if strategy.side is not None or (strategy.two_sided and len(sides) != 2):
+        return f"{strategy.name} is for two sides"
+    if len(specs) > 1:
+        return f"{strategy.name} needs one dtype and shape"
+    if sides[0].dtype.removesuffix("be") not in VALUES:
+        return f"{sides[0].dtype} values are never computed with"
+    if strategy.needs_base and not (
+        isinstance(origin, Stored) and (origin.dtype, origin.shape) in specs
+    ):
+        return f"{strategy.name} needs a base of the same dtype and shape"
+    return ""

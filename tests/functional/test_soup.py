@@ -1,0 +1,197 @@
+"""git nn soup: many branches in one step, through the real Git."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.support.git import Repo
+from tests.support.models import normal, safetensors_arrays, safetensors_file
+
+NAMES = ("one", "two", "three")
+MODEL = "models/m.safetensors"
+SHAPE = (40, 30)
+
+
+def tensor(seed: int) -> np.ndarray:
+    return normal(seed, *SHAPE)
+
+
+BASE = {"w": tensor(1), "same": tensor(2), "only.one": tensor(3), "only.two": tensor(4)}
+
+
+def fine_tune(number: int) -> dict[str, np.ndarray]:
+    """Every branch changes ``w``; the first two also one of their own, the third nothing more."""
+    step = np.float32(0.1) * tensor(10 + number)
+    changed = {"w": BASE["w"] + step}
+    if number < 2:
+        name = f"only.{NAMES[number]}"
+        changed[name] = BASE[name] + step
+    return BASE | changed
+
+
+def start(folder: Path, models: list[dict[str, np.ndarray]] | None = None) -> Repo:
+    """A branch for each model, all from the tag start on main, where we are."""
+    repo = Repo.create(folder)
+    repo.write(MODEL, safetensors_file(BASE))
+    repo.write("notes.txt", b"".join(b"line %d\n" % i for i in range(30)))
+    repo.commit("start")
+    repo.git("tag", "start")
+    for number, model in enumerate(models or [fine_tune(i) for i in range(3)]):
+        repo.git("switch", "-q", "-c", NAMES[number], "start")
+        repo.write(MODEL, safetensors_file(model))
+        repo.write(f"log-{NAMES[number]}.txt", b"done\n")
+        lines = repo.read("notes.txt").splitlines(keepends=True)
+        lines[10 * number] = b"changed by %s\n" % NAMES[number].encode()
+        repo.write("notes.txt", b"".join(lines))
+        repo.commit(NAMES[number])
+    repo.git("switch", "-q", "main")
+    return repo
+
+
+def heads(repo: Repo, *names: str) -> list[str]:
+    return [repo.git("rev-parse", name).text.strip() for name in names]
+
+
+def mean_of(models: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
+    return np.mean([model[name].astype(np.float64) for model in models], axis=0)
+
+
+def test_a_soup_is_the_mean_of_all_branches_and_one_commit(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    parents = heads(repo, "main", *NAMES)
+    told = repo.nn("soup", *NAMES).text
+    assert told == f"{MODEL}: 1 tensor by mean:weight=0.5\n"
+    assert repo.status() == ""
+    assert repo.git("rev-list", "--parents", "-n1", "HEAD").text.split()[1:] == parents
+    assert heads(repo, "HEAD") == heads(repo, "main")
+    found = safetensors_arrays(repo.read(MODEL))
+    models = [fine_tune(i) for i in range(3)]
+    np.testing.assert_allclose(found["w"], mean_of(models, "w"), rtol=1e-6)
+    assert found["same"].tobytes() == BASE["same"].tobytes()
+    for name in ("one", "two"):  # changed by one branch: taken, not averaged with the base
+        expected = fine_tune(NAMES.index(name))[f"only.{name}"]
+        assert found[f"only.{name}"].tobytes() == expected.tobytes()
+    lines = repo.read("notes.txt").splitlines()
+    assert [lines[i] for i in (0, 10, 20)] == [b"changed by " + n.encode() for n in NAMES]
+    assert all((repo.path / f"log-{name}.txt").is_file() for name in NAMES)
+    message = repo.git("log", "-1", "--format=%B").text
+    assert message.startswith("Merge branches 'one', 'two' and 'three' in one\n\n")
+    assert f"NN-Merge: {MODEL} mean:weight=0.5\n" in message
+    assert not list((repo.path / ".git").glob("octopus-*"))
+    repo.git("fsck", "--strict")
+    repo.nn("fsck")
+
+
+def test_a_strategy_gets_the_branches_that_left_a_tensor_alone_too(tmp_path: Path) -> None:
+    models = [fine_tune(0), fine_tune(1), BASE]
+    models[2] = BASE | {"same": tensor(9)}
+    repo = start(tmp_path / "repo", models)
+    repo.nn("soup", "-s", "mean", *NAMES)
+    found = safetensors_arrays(repo.read(MODEL))
+    np.testing.assert_allclose(found["w"], mean_of(models, "w"), rtol=1e-6)
+    assert found["same"].tobytes() == models[2]["same"].tobytes()
+
+
+def test_ties_over_three_branches_with_parameters_and_a_message(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    repo.nn(
+        "soup", "-s", "ties", "--set", "density=0.5", "--set", "lambda=0.8", "-m", "pot", *NAMES
+    )
+    base = BASE["w"].astype(np.float64)
+    changes = [fine_tune(i)["w"].astype(np.float64) - base for i in range(3)]
+    kept = []
+    for change in changes:
+        least = np.sort(np.abs(change), axis=None)[-change.size // 2]
+        kept.append(np.where(np.abs(change) >= least, change, 0))
+    stack = np.stack(kept)
+    agree = (np.sign(stack) == np.where(stack.sum(axis=0) >= 0, 1, -1)) & (stack != 0)
+    expected = base + 0.8 * (stack * agree).sum(axis=0) / np.maximum(agree.sum(axis=0), 1)
+    found = safetensors_arrays(repo.read(MODEL))["w"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    message = repo.git("log", "-1", "--format=%B").text
+    assert message.startswith("pot\n\n")
+    assert "ties:density=0.5,lambda=0.8" in message
+
+
+def test_head_is_a_side_where_it_has_moved_on(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    repo.git("switch", "-q", "one")
+    repo.nn("soup", "two", "three")
+    found = safetensors_arrays(repo.read(MODEL))["w"]
+    np.testing.assert_allclose(found, mean_of([fine_tune(i) for i in range(3)], "w"), rtol=1e-6)
+    message = repo.git("log", "-1", "--format=%s").text
+    assert message == "Merge branches 'HEAD', 'two' and 'three' in one\n"
+    assert heads(repo, "HEAD") == heads(repo, "one")
+
+
+def test_into_makes_a_branch_and_leaves_all_else_alone(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    repo.write("notes.txt", b"in the middle of something\n")
+    before = heads(repo, "HEAD", "main")
+    repo.nn("soup", "--into", "pot", "two", "one")
+    assert heads(repo, "HEAD", "main") == before
+    assert repo.read("notes.txt") == b"in the middle of something\n"
+    assert heads(repo, "pot^1", "pot^2") == heads(repo, "two", "one")
+    assert "there is a branch" in repo.nn("soup", "--into", "pot", "two", "one", code=2).errors
+    repo.git("checkout", "-q", "notes.txt")
+    repo.git("switch", "-q", "pot")
+    found = safetensors_arrays(repo.read(MODEL))["w"]
+    np.testing.assert_allclose(found, mean_of([fine_tune(0), fine_tune(1)], "w"), rtol=1e-6)
+
+
+def test_no_commit_stops_where_git_commit_goes_on(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    parents = heads(repo, "main", *NAMES)
+    repo.nn("soup", "--no-commit", *NAMES)
+    assert heads(repo, "HEAD") == parents[:1]
+    weights = repo.read(MODEL)
+    repo.git("commit", "-q", "--no-edit")
+    assert repo.status() == ""
+    assert repo.read(MODEL) == weights
+    assert repo.git("rev-list", "--parents", "-n1", "HEAD").text.split()[1:] == parents
+    assert "NN-Merge: " in repo.git("log", "-1", "--format=%B").text
+
+
+def test_a_conflict_in_another_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    repo.git("switch", "-q", "two")
+    repo.write("notes.txt", b"all anew\n")
+    repo.commit("two again")
+    repo.git("switch", "-q", "main")
+    refused(repo, "notes.txt: Git cannot merge what two", *NAMES)
+
+
+def test_tensors_that_cannot_be_computed_are_refused_by_their_names(tmp_path: Path) -> None:
+    models = [fine_tune(i) for i in range(3)]
+    models[0]["ids"], models[2]["ids"] = np.arange(4), np.arange(1, 5)
+    del models[1]["w"]
+    repo = start(tmp_path / "repo", models)
+    errors = refused(repo, f"{MODEL} cannot be merged", *NAMES)
+    assert "ids: changed by several branches" in errors
+    assert "w: changed by several branches" in errors
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    refused(repo, "slerp is for two sides", "-s", "slerp", *NAMES)
+    refused(repo, "settles nothing", "-s", "theirs", *NAMES)
+    refused(repo, "about a strategy", "--set", "t=1", *NAMES)
+    refused(repo, "two branches or more", "main")
+    refused(repo, "names no commit", "one", "nowhere")
+    repo.write("notes.txt", b"mine\n")
+    assert "not committed" in repo.nn("soup", *NAMES, code=2).errors
+    assert repo.read("notes.txt") == b"mine\n"
+
+
+def refused(repo: Repo, why: str, *words: str) -> str:
+    """The message; nothing may have changed."""
+    before = heads(repo, "HEAD", "main")
+    errors = repo.nn("soup", *words, code=None)
+    assert errors.code not in (0, 70), errors.errors
+    assert why in errors.errors
+    assert repo.status() == ""
+    assert heads(repo, "HEAD", "main") == before
+    assert not (repo.path / ".git/MERGE_HEAD").exists()
+    return errors.errors
