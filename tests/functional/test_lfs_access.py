@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.contract.remote_contract import made, names, whole
 from tests.support.git import Repo
 from tests.support.git_servers import bare, clone, git
 from tests.support.lfs_server import LfsServer
-from tests.support.proxy import Answer, Asked, Forward, Proxy, certificate, proxy
+from tests.support.proxy import Answer, Asked, Forward, Proxy, certificate, proxy, received
 
 RIGHT = f"Basic {base64.b64encode(b'ann:s3cret').decode()}"
 
@@ -124,6 +125,10 @@ def test_a_certificate_counts_as_the_configuration_says(
     path, tls = certificate(tmp_path)
     pack = made(tmp_path, 1)
     with proxy(lfs_server.url, tls) as server:
+        plain = server.url.replace("https", "http").encode()
+        server.fault("POST", "/batch", received(
+            lambda it: replace(it, body=it.body.replace(plain, server.url.encode()))
+        ), 9)  # fmt: skip
         endpoint = f"{server.url}/org/{tmp_path.name}.git/info/lfs"
         with (
             LfsRemote(repo, far.as_uri(), endpoint=endpoint) as remote,
