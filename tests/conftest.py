@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.git import Repo, scrubbed_environment
 from tests.support.lfs_server import LfsServer, giftless
+from tests.support.ssh_server import SshServer, sshd
 
 
 @pytest.fixture(autouse=True)
@@ -35,4 +36,11 @@ def repo(tmp_path: Path) -> Repo:
 def lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]:
     """One giftless for all tests that ask for it; each takes a repository name of its own."""
     with giftless(tmp_path_factory.mktemp("lfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """One sshd for all tests that ask for it."""
+    with sshd(tmp_path_factory.mktemp("ssh")) as server:
         yield server

@@ -74,8 +74,13 @@ class Sftp:
         self._dead = False
         self._hearing = threading.Thread(target=self._hear, daemon=True)
         self._hearing.start()
-        self._extensions = self._handshake()
-        threading.Thread(target=self._receive, daemon=True).start()
+        self._receiving = threading.Thread(target=self._receive, daemon=True)
+        try:
+            self._extensions = self._handshake()
+        except BaseException:
+            self.close()
+            raise
+        self._receiving.start()
 
     # -- the protocol
 
@@ -288,6 +293,14 @@ class Sftp:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for thread, stream in (
+            (self._hearing, self._process.stderr),
+            (self._receiving, self._process.stdout),
+        ):
+            if thread.is_alive():
+                thread.join()
+            assert stream is not None
+            stream.close()
 
 
 def _error(code: int, text: str, label: str) -> Exception:

@@ -11,15 +11,34 @@ from git_nn.remote.folder import FolderKeys
 from git_nn.remote.in_git import GitRemote
 from git_nn.remote.keys import KeyedRemote
 from git_nn.remote.lfs import LfsRemote
+from git_nn.remote.ssh import open_folder
 from tests.contract.remote_contract import Connect, RemoteContract
 from tests.support.git_servers import bare, clone, git, http_backend
 from tests.support.lfs_server import LfsServer
+from tests.support.ssh_server import SshServer
 
 
 class TestFolder(RemoteContract):
     @pytest.fixture
     def connect(self, tmp_path: Path) -> Connect:
         return lambda: KeyedRemote(FolderKeys(tmp_path / "remote" / "nn"))
+
+    def published_bytes(self, tmp_path: Path, name: str) -> bytes:
+        (path,) = (tmp_path / "remote").rglob(f"{name}.nnp")
+        return path.read_bytes()
+
+
+class TestSsh(RemoteContract):
+    """OpenSSH's sshd on loopback."""
+
+    @pytest.fixture
+    def connect(
+        self, tmp_path: Path, ssh_server: SshServer, monkeypatch: pytest.MonkeyPatch
+    ) -> Connect:
+        monkeypatch.setenv("GIT_SSH_COMMAND", ssh_server.command)
+        repo = clone(tmp_path / "clone")
+        url = ssh_server.address(tmp_path / "remote/nn")
+        return lambda: KeyedRemote(open_folder(repo, url, beside=False))
 
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         (path,) = (tmp_path / "remote").rglob(f"{name}.nnp")
