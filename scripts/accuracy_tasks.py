@@ -42,7 +42,7 @@ class Task:
     train: Callable[[int, float], Trained]  # from a seed, with this part of the steps
 
 
-def _fit(net: nn.Module, draw: Callable[[], Data], steps: int, rate: float) -> State:
+def fit(net: nn.Module, draw: Callable[[], Data], steps: int, rate: float) -> State:
     """Train a copy of ``net`` with Adam on what ``draw`` gives; its weights."""
     net = copy.deepcopy(net).train()
     optimizer = torch.optim.Adam(net.parameters(), rate)
@@ -55,7 +55,7 @@ def _fit(net: nn.Module, draw: Callable[[], Data], steps: int, rate: float) -> S
     return {name: value.detach().clone() for name, value in net.state_dict().items()}
 
 
-def _batches(data: Data, size: int = 64) -> Callable[[], Data]:
+def batches(data: Data, size: int = 64) -> Callable[[], Data]:
     def draw() -> Data:
         picked = torch.randint(len(data[0]), (size,))
         return data[0][picked], data[1][picked]
@@ -67,9 +67,9 @@ def _three(
     net: nn.Module, draws: Sequence[Callable[[], Data]], steps: Sequence[float], rate: float
 ) -> tuple[State, State, State]:
     """Base, ours and theirs: what each is trained on, and for how many steps."""
-    base = _fit(net, draws[0], int(steps[0]), rate)
+    base = fit(net, draws[0], int(steps[0]), rate)
     net.load_state_dict(base)
-    ours, theirs = (_fit(net, draws[i], int(steps[i]), rate) for i in (1, 2))
+    ours, theirs = (fit(net, draws[i], int(steps[i]), rate) for i in (1, 2))
     return base, ours, theirs
 
 
@@ -87,7 +87,7 @@ def _accuracy(net: nn.Module, tests: tuple[Data, Data]) -> Callable[[State], tup
 # --- digits ---------------------------------------------------------------------------------
 
 
-def _digits() -> tuple[Data, Data]:
+def digits() -> tuple[Data, Data]:
     """Training and test images (n, 8, 8) of values from 0 to 1, in the data set's own order."""
     found = load_digits()
     images, labels = torch.tensor(found.images).float() / 16, torch.tensor(found.target)
@@ -116,14 +116,14 @@ def convolutions() -> nn.Module:
 def _classes(seed: int, part: float) -> Trained:
     """The ancestor saw 150 images of all digits; ours goes on with 0 to 4, theirs with 5 to 9."""
     torch.manual_seed(seed)
-    net, (train, test) = perceptron(), _digits()
+    net, (train, test) = perceptron(), digits()
 
     def half(data: Data, low: bool) -> Data:
         inside = (data[1] < 5) == low
         return data[0][inside], data[1][inside]
 
     few = train[0][:150], train[1][:150]
-    parts = tuple(map(_batches, (few, half(train, True), half(train, False))))
+    parts = tuple(map(batches, (few, half(train, True), half(train, False))))
     states = _three(net, parts, (300 * part, 60 * part, 60 * part), 1e-3)
     return Trained(*states, _accuracy(net, (half(test, True), half(test, False))))
 
@@ -131,10 +131,10 @@ def _classes(seed: int, part: float) -> Trained:
 def _views(seed: int, part: float) -> Trained:
     """The ancestor saw upright digits; ours goes on with mirrored ones, theirs with negatives."""
     torch.manual_seed(seed)
-    net, (train, test) = convolutions(), _digits()
+    net, (train, test) = convolutions(), digits()
     mirrored = ((train[0].flip(2), train[1]), (test[0].flip(2), test[1]))
     negative = ((1 - train[0], train[1]), (1 - test[0], test[1]))
-    parts = tuple(map(_batches, (train, mirrored[0], negative[0])))
+    parts = tuple(map(batches, (train, mirrored[0], negative[0])))
     states = _three(net, parts, (300 * part, 100 * part, 120 * part), 1e-3)
     return Trained(*states, _accuracy(net, (mirrored[1], negative[1])))
 
@@ -177,16 +177,16 @@ class Transformer(nn.Module):
         return self.head(self.norm(x))
 
 
-def _text(*patterns: str) -> tuple[Tensor, Tensor]:
+def text(*patterns: str) -> tuple[Tensor, Tensor]:
     """Training and test characters of the repository's files; the last tenth is the test."""
     files = sorted(path for pattern in patterns for path in TOP.glob(pattern))
-    text = "\n".join(path.read_text("utf-8") for path in files)
-    codes = torch.tensor([code for code in map(ord, text) if code < 128])
+    joined = "\n".join(path.read_text("utf-8") for path in files)
+    codes = torch.tensor([code for code in map(ord, joined) if code < 128])
     cut = len(codes) * 9 // 10
     return codes[:cut], codes[cut:]
 
 
-def _windows(codes: Tensor, size: int = 32) -> Callable[[], Data]:
+def windows(codes: Tensor, size: int = 32) -> Callable[[], Data]:
     def draw() -> Data:
         starts = torch.randint(len(codes) - CONTEXT - 1, (size, 1))
         found = codes[starts + torch.arange(CONTEXT + 1)]
@@ -199,15 +199,15 @@ def _languages(seed: int, part: float) -> Trained:
     """The ancestor read both; ours goes on with English prose, theirs with Python."""
     torch.manual_seed(seed)
     net = Transformer()
-    prose = _text("docs/spec*.md", "docs/decisions/*.md")
-    code = _text("git_nn/codec/*.py", "git_nn/formats/*.py")
-    both = (_windows(prose[0], 16), _windows(code[0], 16))
+    prose = text("docs/spec*.md", "docs/decisions/*.md")
+    code = text("git_nn/codec/*.py", "git_nn/formats/*.py")
+    both = (windows(prose[0], 16), windows(code[0], 16))
 
     def mixed() -> Data:
         (x, y), (u, v) = (draw() for draw in both)
         return torch.cat([x, u]), torch.cat([y, v])
 
-    parts = (mixed, _windows(prose[0]), _windows(code[0]))
+    parts = (mixed, windows(prose[0]), windows(code[0]))
     states = _three(net, parts, (400 * part, 200 * part, 200 * part), 2e-3)
 
     @torch.no_grad()
