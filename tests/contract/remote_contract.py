@@ -24,10 +24,12 @@ from tests.support.models import normal
 Connect = Callable[[], Remote]
 
 
-def made(folder: Path, seed: int, size: int = 5000) -> Outgoing:
-    """A real pack of about ``size`` bytes, made by a store."""
+def made(folder: Path, seed: int, size: int = 5000, small: int = 0) -> Outgoing:
+    """A real pack of about ``size`` bytes, and ``small`` frames more, made by a store."""
     store = LocalStore(folder / f"store{seed}", pack_target=1 << 30)
     with store.batch() as batch:
+        for number in range(small):
+            batch.put([b"%d of %d" % (number, seed)])
         batch.put([random.Random(seed).randbytes(size)])
         batch.put([normal(seed, 16, 16)[1].tobytes()], dtype="f32")
     (path,) = (store.root / "packs").rglob("*.nnp")
@@ -117,6 +119,15 @@ class RemoteContract:
         with connect() as remote:
             remote.publish([pack])
             assert whole(remote, pack) == pack.path.read_bytes()
+
+    def test_a_pack_with_a_large_index(self, connect: Connect, tmp_path: Path) -> None:
+        packs = [made(tmp_path, seed, small=1500) for seed in (1, 2)]
+        assert all(len(pack.index) > 100_000 for pack in packs)
+        with connect() as remote:
+            remote.publish(packs)
+        with connect() as other:
+            found = dict(other.indexes(sorted(names(other))))
+            assert found == {pack.name: pack.index for pack in packs}
 
     def test_packs_are_added_to_those_that_are_there(
         self, connect: Connect, tmp_path: Path
