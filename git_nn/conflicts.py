@@ -212,7 +212,7 @@ def _read(path: Path) -> Record:
             value["git_dir"],
             (value["blobs"]["base"], value["blobs"]["ours"], value["blobs"]["theirs"]),
             value["result"].encode("utf-8"),
-            tuple(_decode_tensor(tensor) for tensor in value["tensors"]),
+            tuple(tensor_of(tensor) for tensor in value["tensors"]),
             value["whole"],
             tuple(value["oids"]),
         )
@@ -220,7 +220,8 @@ def _read(path: Path) -> Record:
         raise StoreError(f"the conflict record {path} is damaged", hint=f"rm {path}") from error
 
 
-def _decode_tensor(value: dict[str, Any]) -> Tensor:
+def tensor_of(value: dict[str, Any]) -> Tensor:
+    """The inverse of ``as_json``; KeyError, TypeError or ValueError where it is none."""
     base, ours, theirs = (_decode_spec(value[side]) for side in ("base", "ours", "theirs"))
     return Tensor(value["name"], value["why"], base, ours, theirs)
 

@@ -20,7 +20,7 @@ ROWS = {
     4: {
         "clean", "smudge", "model", "compare", "combine", "weave", "conflicts", "materialise",
         "adopt", "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble",
-        "container", "recast", "changed_files", "resolve", "stage", "du", "bases", "earlier",
+        "container", "recast", "changed_files", "resolve", "settled", "stage", "du", "bases", "earlier",
         "remembered", "repack", "beside", "measured", "tensors", "bridges", "history", "preview",
         "align", "recipes", "origins", "replay", "soup", "transfer",
     },

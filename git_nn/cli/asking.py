@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import glob
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from itertools import chain, groupby
 
 import click
 
-from git_nn import resolve
+from git_nn import resolve, settled
 from git_nn.cli.open_files import show, unmergeable
 from git_nn.cli.words import from_here
 from git_nn.combine import with_neighbours
@@ -70,8 +69,8 @@ def ask(repo: Repository, store: LocalStore, files: Sequence[Unsettled | Unmerge
     for other in others:
         click.echo(unmergeable(repo, other))
     models = [file for file in files if isinstance(file, Unsettled)]
-    settled = [_ask_file(place, model) for model in models]
-    return 0 if all(settled) and not others else 1
+    ended = [_ask_file(place, model) for model in models]
+    return 0 if all(ended) and not others else 1
 
 
 def _ask_file(place: _Place, file: Unsettled) -> bool:
@@ -155,24 +154,28 @@ def _try(
 ) -> Unsettled | None:
     """The file with a block settled; None, with the reason told, where that makes no sense."""
     try:
-        settled = _settle(place, file, how, [glob.escape(conflict.name) for conflict in block])
+        done = _settle(place, file, how, [conflict.name for conflict in block])
+        settled.remember(place.repo, file, done.file, how)
     except GitNNError as error:
         click.echo(f"  {error}")
         return None
-    for note in settled.notes:
+    for note in done.notes:
         click.echo(f"  {note}")
-    refused = [conflict for conflict in settled.file.open if conflict.name in settled.refused]
+    refused = [conflict for conflict in done.file.open if conflict.name in done.refused]
     for line in lines(refused):
         click.echo(f"  still open: {line}")
-    return file if len(refused) == len(block) else settled.file
+    return file if len(refused) == len(block) else done.file
 
 
-def _settle(place: _Place, file: Unsettled, how: Side | Choice, patterns: Sequence[str]) -> Settled:
+def _settle(place: _Place, file: Unsettled, how: Side | Choice, names: Sequence[str]) -> Settled:
+    """Settle these tensors, or a file that conflicts as a whole."""
     scratch = place.repo.nn_dir / "tmp"
     return with_neighbours(
-        place.repo, place.store, file.sides,
-        lambda: resolve.settle_tensors(file, how, patterns, place.store, scratch),
-    )  # fmt: skip
+        place.repo,
+        place.store,
+        file.sides,
+        lambda: settled.settle_named(file, how, names, place.store, scratch),
+    )
 
 
 # --- what the sides did -----------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import click
 
-from git_nn import resolve
+from git_nn import resolve, settled
 from git_nn.cli.asking import ask
 from git_nn.cli.open_files import show, unmergeable
 from git_nn.cli.words import from_here, from_top
@@ -22,7 +23,8 @@ from git_nn.merge.rules import Choice, parse
 from git_nn.resolve import Settled, Unmergeable, Unsettled
 from git_nn.store.local import LocalStore
 
-_SIDES: tuple[Side, ...] = ("ours", "theirs", "base")
+_How = Side | Choice | Literal["again"]
+_WAYS: tuple[Side | Literal["again"], ...] = ("ours", "theirs", "base", "again")
 
 
 @click.command("resolve")
@@ -30,17 +32,14 @@ _SIDES: tuple[Side, ...] = ("ours", "theirs", "base")
 @click.option("--theirs", is_flag=True, help="Take theirs.")
 @click.option("--base", is_flag=True, help="Go back to those that both started from.")
 @click.option("--strategy", metavar="S", help="Compute them: 'mean', 'mean:weight=0.3', ...")
+@click.option("--again", is_flag=True, help="Settle as the same conflict was before.")
+@click.option("--forget", is_flag=True, help="Forget how conflicts were settled before.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for each block, in a terminal.")
 @click.option("--list", "only_list", is_flag=True, help="Show what is open, change nothing.")
 @click.option("--path", "paths", metavar="FILE", multiple=True, help="Only in this file.")
 @click.argument("patterns", nargs=-1, metavar="[TENSOR-PATTERN]...")
 def command(
-    patterns: tuple[str, ...],
-    paths: tuple[str, ...],
-    strategy: str | None,
-    only_list: bool,
-    interactive: bool,
-    **sides: bool,
+    patterns: tuple[str, ...], paths: tuple[str, ...], strategy: str | None, **asked: bool
 ) -> int:
     """Settle the tensors that a merge left in conflict, all or those whose names match.
 
@@ -49,36 +48,45 @@ def command(
     Exit codes: 0 listed or settled, 1 something that was asked for is still open.
     """
     repo = open_repository()
+    how = _how(asked, strategy)
+    if asked["forget"]:
+        return _forget(repo, how or paths or asked["only_list"] or asked["interactive"], patterns)
     store = store_of(repo)
-    how = _how(sides, strategy)
     override = os.environ.get("GIT_NN_MERGE")
     files = resolve.unsettled(repo, store, override, [from_top(repo, path) for path in paths])
     if not files:
         click.echo("no model is in conflict")
-    if interactive and not only_list:
+    if asked["interactive"] and not asked["only_list"]:
         _check_alone(how, patterns)
         return ask(repo, store, files)
-    if how is None or only_list:
+    if how is None or asked["only_list"]:
         _list(repo, files)
         return 0
     _check(files, patterns)
     return max([_settle(repo, store, file, how, patterns) for file in files], default=0)
 
 
-def _how(sides: dict[str, bool], strategy: str | None) -> Side | Choice | None:
+def _how(asked: dict[str, bool], strategy: str | None) -> _How | None:
     """The one thing asked for; None where nothing is."""
-    asked: list[Side | Choice] = [side for side in _SIDES if sides[side]]
+    found: list[_How] = [name for name in _WAYS if asked[name]]
     if strategy is not None:
         choice = parse(strategy, "--strategy")
         if choice is None:
             raise UsageError("--strategy conflict settles nothing", hint="run 'git nn resolve'")
-        asked.append(choice)
-    if len(asked) > 1:
-        raise UsageError("--ours, --theirs, --base and --strategy exclude each other")
-    return asked[0] if asked else None
+        found.append(choice)
+    if len(found) > 1:
+        raise UsageError("--ours, --theirs, --base, --again and --strategy exclude each other")
+    return found[0] if found else None
 
 
-def _check_alone(how: Side | Choice | None, patterns: Sequence[str]) -> None:
+def _forget(repo: Repository, others: object, patterns: Sequence[str]) -> int:
+    if others:
+        raise UsageError("--forget goes alone", hint="give it tensor patterns at most")
+    click.echo(f"{settled.forget(repo, patterns)} settled conflicts forgotten")
+    return 0
+
+
+def _check_alone(how: _How | None, patterns: Sequence[str]) -> None:
     if how is not None or patterns:
         raise UsageError("--interactive asks for every tensor", hint="give it --path at most")
 
@@ -111,7 +119,7 @@ def _settle(
     repo: Repository,
     store: LocalStore,
     file: Unsettled | Unmergeable,
-    how: Side | Choice,
+    how: _How,
     patterns: Sequence[str],
 ) -> int:
     if isinstance(file, Unmergeable):
@@ -119,20 +127,27 @@ def _settle(
         return 1
 
     def work() -> Settled:
-        settled = resolve.settle_tensors(file, how, patterns, store, repo.nn_dir / "tmp")
-        resolve.finish(repo, store, settled.file)
-        return settled
+        if how == "again":
+            done = settled.again(repo, store, file, patterns)
+        else:
+            done = resolve.settle_tensors(file, how, patterns, store, repo.nn_dir / "tmp")
+        resolve.finish(repo, store, done.file)
+        return done
 
-    settled = with_neighbours(repo, store, file.sides, work)
-    return _tell(settled, from_here(repo, file.path))
+    done = with_neighbours(repo, store, file.sides, work)
+    code = _tell(done, from_here(repo, file.path))
+    if how == "again":
+        return 1 if done.file.open or done.file.whole else 0
+    settled.remember(repo, file, done.file, how)
+    return code
 
 
-def _tell(settled: Settled, name: str) -> int:
+def _tell(done: Settled, name: str) -> int:
     """Say what was done; 1 where a tensor that was asked for is still open."""
-    file = settled.file
-    if settled.decisions:
-        click.echo(f"{name}: {summary(settled.decisions)}")
-    for note in settled.notes:
+    file = done.file
+    if done.decisions:
+        click.echo(f"{name}: {summary(done.decisions)}")
+    for note in done.notes:
         click.echo(f"{name}: {note}")
     if file.is_settled:
         click.echo(f"{name}: settled and staged")
@@ -141,4 +156,4 @@ def _tell(settled: Settled, name: str) -> int:
     click.echo(f"{name}: {count} {plural(count)} still in conflict")
     for line in lines(file.open):
         click.echo(f"  {line}")
-    return 1 if any(conflict.name in settled.refused for conflict in file.open) else 0
+    return 1 if any(conflict.name in done.refused for conflict in file.open) else 0

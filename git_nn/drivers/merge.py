@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from git_nn.gitio.repository import Repository
     from git_nn.merge.rules import Rules
     from git_nn.objects.pointer import Pointer
+    from git_nn.resolve import Unsettled
     from git_nn.store.local import LocalStore
 
 TOP_LEVEL = 7
@@ -81,10 +82,12 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
         return _merge_bases(asked)
     sides, chosen, merged = _merged(asked)
     # The records first: without them the settled tensors of a conflict would be computed again.
-    _remember(asked, sides, chosen, merged)
+    file = _remember(asked, sides, chosen, merged)
     _replace(files[1], merged.pointer)
     _report(repo, path, merged)
-    return MERGED if merged.is_clean else CONFLICT
+    if file is not None:
+        return MERGED if _as_before(asked, file) else CONFLICT
+    return MERGED
 
 
 def _merged(asked: _Asked) -> tuple[Sides, Rules, Merged]:
@@ -104,20 +107,51 @@ def _merge_bases(asked: _Asked) -> int:
     return MERGED
 
 
-def _remember(asked: _Asked, sides: Sides, chosen: Rules, merged: Merged) -> None:
-    """Write down how the result was made, and what is left to settle."""
+def _remember(asked: _Asked, sides: Sides, chosen: Rules, merged: Merged) -> Unsettled | None:
+    """Write down how the result was made, and what is left to settle; None where nothing is."""
     from git_nn import conflicts, origins
     from git_nn.resolve import Version, record_of, unsettled_of
 
     repo, store, path = asked.repo, asked.store, asked.path
     origin = origins.of(repo, chosen, merged)
     if merged.is_clean and not origin.is_worth_telling:
-        return
+        return None
     blobs = _blobs(repo, asked.files, sides)
     origins.save(repo, path, blobs, merged.pointer, origin)
-    if not merged.is_clean:
-        file = unsettled_of(Version(path, blobs, sides), merged)
-        conflicts.save(repo, record_of(repo, store, file))
+    if merged.is_clean:
+        return None
+    file = replace(unsettled_of(Version(path, blobs, sides), merged), origin=origin)
+    conflicts.save(repo, record_of(repo, store, file))
+    return file
+
+
+def _as_before(asked: _Asked, file: Unsettled) -> bool:
+    """Settle what was settled before, or offer it; whether Git may take the file as merged."""
+    from git_nn import conflicts, origins, settled
+    from git_nn.resolve import record_of
+
+    repo = asked.repo
+    if not settled.is_automatic(repo):
+        count = sum(map(len, settled.recall(repo, file).values()))
+        if count:
+            _say(f"  {count} settled before; to do so again: git nn resolve --again", prefix="")
+        return False
+    done = settled.again(repo, asked.store, file)
+    after = done.file
+    for line in done.notes:
+        _say(f"  {line}", prefix="")
+    if after is file:
+        return False
+    origins.save(repo, file.path, file.version.blobs, after.result, after.origin)
+    conflicts.save(repo, record_of(repo, asked.store, after))
+    _replace(asked.files[1], after.result)
+    if after.is_settled and settled.goes_on(repo):
+        conflicts.drop(repo, record_of(repo, asked.store, after))
+        return True
+    if after.is_settled:
+        _say("  to accept: git nn resolve --again; or 'git nn resolve --forget', and", prefix="")
+        _say("  'git checkout -m' to start over", prefix="")
+    return False
 
 
 def _merge_by_plan(asked: _Asked, file: Path, *, is_virtual: bool) -> int:

@@ -705,17 +705,17 @@ def test_a_conflict_outside_of_the_sparse_checkout_is_shown(past: Past) -> None:
     holds_files(repo, {inside: "", outside: "a2b1"})
 
 
-def test_rerere_of_git_does_no_harm(past: Past) -> None:
+def test_rerere_of_git_takes_a_tensor_as_before(past: Past) -> None:
     repo = past.fork("a1", "a2b1")
     repo.git("config", "rerere.enabled", "true")
     repo.git("config", "rerere.autoUpdate", "true")
-    for _ in range(2):
-        repo.git("merge", "-q", "side", code=1)
-        in_conflict(repo, "a1b1", "a")
-        repo.nn("resolve", "--theirs")
-        repo.git("commit", "-q", "--no-edit")
-        holds(repo, "a2b1")
-        repo.git("reset", "-q", "--hard", "HEAD~1")
+    repo.git("merge", "-q", "side", code=1)
+    in_conflict(repo, "a1b1", "a")
+    repo.nn("resolve", "--theirs")
+    repo.git("commit", "-q", "--no-edit")
+    repo.git("reset", "-q", "--hard", "HEAD~1")
+    assert "1 tensor settled as before: theirs" in repo.git("merge", "--no-edit", "side").errors
+    holds(repo, "a2b1")
 
 
 # --- merges by hand and without the driver ----------------------------------------------
