@@ -7,6 +7,7 @@ and that is told: it never stands in the way of the weights unless a person aske
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,22 +38,21 @@ class Sides:
 class Container:
     """``owner``'s container; where it is ``keyed``, ours with the keys ``from_theirs``.
 
-    The containers of ``ready`` have the merged keys already. ``told`` is what there is to tell
-    of each side's container.
+    The containers of ``ready`` have these keys already, and ``note`` is what to tell of them.
+    ``told`` is what there is to tell where a side's container is taken as it is.
     """
 
     owner: Pointer
     keyed: bool = False
     ready: tuple[Pointer, ...] = ()
     from_theirs: frozenset[Key] = frozenset()
-    both: tuple[Key, ...] = ()
+    note: str = ""
     told: tuple[tuple[Pointer, str], ...] = ()
 
     def notes(self, taken: Pointer) -> tuple[str, ...]:
         """What to tell where the result's container is that of ``taken``."""
         if self.keyed:
-            what = f"both sides changed {keys.shown(self.both)}" if self.both else ""
-            return (f"{what} beside the tensors; ours is kept",) if what else ()
+            return (self.note,) if self.note else ()
         return tuple(note for side, note in self.told if side.skeleton == taken.skeleton)
 
 
@@ -67,13 +67,24 @@ def choose(sides: Sides, store: Store, prefer: Preference) -> Container:
         (side, f"both sides changed the container; {name} is kept")
         for side, name in ((sides.ours, "ours"), (sides.theirs, "theirs"))
     )
-    if prefer != "keys":
-        return Container(sides.ours if prefer == "ours" else sides.theirs, told=told)
-    found = _merged_keys(sides, store)
-    if found is not None:
-        merged, ready = found
-        return Container(sides.ours, True, ready, merged.from_theirs, merged.both, told)
-    return Container(_by_description(sides, store), told=told)
+    held = _keys(sides, store)
+    if held is None:
+        owners = {"keys": _by_description, "ours": _ours, "theirs": _theirs}
+        return Container(owners[prefer](sides, store), told=told)
+    base, ours, theirs = held
+    differing = keys.different(ours, theirs)
+    match prefer:
+        case "ours":
+            return Container(sides.ours, True, (sides.ours,), frozenset(), told[0][1], told)
+        case "theirs":
+            return Container(sides.ours, True, (sides.theirs,), differing, told[1][1], told)
+    merged = keys.merge(base, ours, theirs)
+    ready = (sides.ours,) * (not merged.from_theirs)
+    ready += (sides.theirs,) * (merged.from_theirs == differing)
+    note = ""
+    if merged.both:
+        note = f"both sides changed {keys.shown(merged.both)} beside the tensors; ours is kept"
+    return Container(sides.ours, True, ready, merged.from_theirs, note, told)
 
 
 def from_theirs(chosen: Container, sides: Sides, store: Store) -> frozenset[Key]:
@@ -92,19 +103,24 @@ def _natural(sides: Sides) -> Pointer | None:
     return theirs if base and ours.skeleton == base.skeleton else None
 
 
-def _merged_keys(sides: Sides, store: Store) -> tuple[keys.Merged, tuple[Pointer, ...]] | None:
-    """The containers merged by key, and the sides that have the result; None without keys."""
+def _keys(sides: Sides, store: Store) -> tuple[Mapping[Key, str], ...] | None:
+    """The keys of base, ours and theirs; None where the format has none."""
     if not hasattr(table.by_name(sides.ours.format), "keys"):
         return None
     base = sides.base if sides.base and sides.base.format == sides.ours.format else None
-    ours, theirs = (open_pointer(side, store).keys() for side in (sides.ours, sides.theirs))
-    before = open_pointer(base, store).keys() if base else {}
-    if before is None or ours is None or theirs is None:
+    found = [open_pointer(side, store).keys() for side in (base, sides.ours, sides.theirs) if side]
+    held = tuple(of_side for of_side in found if of_side is not None)
+    if len(held) < len(found):
         return None
-    merged = keys.merge(before, ours, theirs)
-    ready = [sides.ours] if not merged.from_theirs else []
-    ready += [sides.theirs] if merged.from_theirs == keys.different(ours, theirs) else []
-    return merged, tuple(ready)
+    return held if base else ({}, *held)
+
+
+def _ours(sides: Sides, _: Store) -> Pointer:
+    return sides.ours
+
+
+def _theirs(sides: Sides, _: Store) -> Pointer:
+    return sides.theirs
 
 
 def _by_description(sides: Sides, store: Store) -> Pointer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from git_nn.merge import renames
 from git_nn.merge.decide import Conflict, Decision, Take, settle
@@ -48,6 +49,7 @@ class _Work:
     notes: list[str] = field(default_factory=list)
 
 
+@lru_cache(maxsize=2)
 def follow(base: Pointer | None, ours: Pointer, theirs: Pointer) -> Followed:
     """Give the three versions one set of names."""
     if base is None:

@@ -43,7 +43,8 @@ def renamed(old: Pointer, new: Pointer, held: Collection[str]) -> Names:
     found = _by_content(old, gone, new, fresh)
     rules = {rule for pair in found.items() for rule in _rules(*pair)}
     left = {name: entry for name, entry in gone.items() if name not in found}
-    free = {name: entry for name, entry in fresh.items() if name not in set(found.values())}
+    used = set(found.values())
+    free = {name: entry for name, entry in fresh.items() if name not in used}
     found |= _by_rules(left, free, rules)
     return found or _unwrapped(gone, fresh)
 

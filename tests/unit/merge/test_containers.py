@@ -75,6 +75,17 @@ def test_the_setting_takes_the_container_of_one_side(
     assert safetensors_arrays(data)["b"].tobytes() == Y.tobytes()
 
 
+def test_a_side_that_was_chosen_gives_its_metadata_to_a_file_that_is_written_anew(
+    tmp_path: Path,
+) -> None:
+    base = safetensors_file({"a": A}, {"epoch": "1"})
+    ours = safetensors_file({"a": A, "c": C}, {"epoch": "2", "mine": "m"})
+    theirs = safetensors_file({"a": X}, {"epoch": "3"})
+    merged, data = run(tmp_path, base, ours, theirs, prefer="theirs")
+    assert merged.notes == ("both sides changed the container; theirs is kept",)
+    assert data == safetensors_file({"a": X, "c": C}, {"epoch": "3"})
+
+
 def test_the_setting_can_ask_for_a_conflict(tmp_path: Path) -> None:
     merged, data = run(tmp_path, *VERSIONS, prefer="conflict")
     assert "nn.merge.skeleton is conflict" in merged.whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pytest
 
 from git_nn.merge.decide import Conflict, Decision, Take, decide, outcome
@@ -277,3 +278,40 @@ def test_layers_at_the_end_move_nothing() -> None:
 def test_tensors_in_a_form_of_the_container_are_not_followed() -> None:
     base, ours = pointer(net(), "h5[2]"), pointer(prefixed(net()), "h5[2]")
     assert follow(base, ours, base).notes == ()
+
+
+def test_random_structure_on_one_side_and_training_on_both_is_followed() -> None:
+    """Renames, inserted and removed layers, one after the other, and training of other tensors."""
+    random = np.random.default_rng(11)
+    for turn in range(150):
+        base = net(int(random.integers(3, 7)))
+        names = list(base)
+        random.shuffle(names)
+        mine, theirs = names[: len(names) // 5], names[len(names) // 5 : len(names) // 2]
+        first, last = _restructured(base, random)
+        ours = {**base, **{name: f"{base[name]}/{turn}" for name in mine}}
+        other = {**base, **{name: f"{base[name]}+{turn}" for name in theirs}}
+        both = {name: other[name] if name in theirs else ours[name] for name in base}
+        dropped = set(first(base)) ^ set(first(both)) | _gone(base, first)
+        found, done = merged(base, last(first(ours)), other)
+        if dropped & set(theirs):
+            assert any(isinstance(decision, Conflict) for decision in done.values()), turn
+            continue
+        assert result(done) == held(last(first(both))), (turn, found.notes)
+
+
+def _gone(base: Model, change: Make) -> set[str]:
+    """The tensors whose content a change takes away."""
+    kept = set(change(base).values())
+    return {name for name, word in base.items() if word not in kept}
+
+
+def _restructured(base: Model, random: np.random.Generator) -> tuple[Make, Make]:
+    """A change of the layers or none, and a rename or none; not both, since that is refused."""
+    at = int(random.integers(0, sum(name.endswith("norm") for name in base)))
+    match int(random.integers(3)):
+        case 0:
+            return (lambda model: inserted(model, at)), dict
+        case 1:
+            return (lambda model: removed(model, at)), dict
+    return dict, prefixed
