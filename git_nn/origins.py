@@ -36,7 +36,7 @@ Step = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What was chosen for the tensors that match (None: all), and whether it decided one."""
+    """What was chosen for the tensors that match (None: all), and whether it decides for one."""
 
     pattern: str | None
     choice: str
@@ -55,8 +55,7 @@ class Origin:
 
     @property
     def is_worth_telling(self) -> bool:
-        chosen = any(rule.decided and rule.choice != NONE for rule in self.rules)
-        return chosen or bool(self.open or self.steps or self.whole)
+        return bool(self.rules or self.open or self.steps or self.whole)
 
     def then(self, how: str, names: Collection[str]) -> Origin:
         """After tensors were settled; where the file as a whole was, there are no names."""
@@ -83,10 +82,11 @@ def of(repo: Repository, chosen: Rules, merged: Merged) -> Origin:
     # Where a side is taken whole there are no decisions, and the default has said which.
     whole = not merged.decisions and bool(merged.notes) and chosen.default is not None
     conflicts = tuple(conflict.name for conflict in merged.conflicts)
-    contested = [*conflicts, *(d.name for d in merged.decisions if _choice(d) is not None)]
-    if not (contested or whole or merged.whole):
+    computed = any(_choice(decision) is not None for decision in merged.decisions)
+    if not (conflicts or computed or whole or merged.whole):
         return NOTHING
-    deciding = {chosen.deciding(name) for name in contested}
+    # Of all tensors: what becomes of one may hang on the rule for another of its group.
+    deciding = {chosen.deciding(decision.name) for decision in merged.decisions}
     found = [Rule(None, str(chosen.default or NONE), None in deciding or whole)]
     found += [
         Rule(pattern, str(choice or NONE), number in deciding)

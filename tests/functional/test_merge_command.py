@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-
-import pytest
 
 from tests.functional.test_merge import MODEL, X, Y, Z, content, mean, model, start
 
@@ -56,37 +55,33 @@ def test_options_of_git_merge_reach_it(tmp_path: Path) -> None:
     repo.nn("merge", "-s", "mean", "--no-ff", "-m", "no fast-forward", "side")
     assert repo.git("log", "-1", "--format=%s").text == "no fast-forward\n"
     assert repo.read(MODEL) == model(a=Y)
-
-
-def test_git_decides_what_a_branch_is(tmp_path: Path) -> None:
-    repo = start(tmp_path, model(a=X), model(b=Y)).repo
-    assert "nowhere - not something we can merge" in repo.nn("merge", "nowhere", code=1).errors
-    repo.git("switch", "-q", "side")
     repo.git("switch", "-q", "main")
-    repo.nn("merge", "--no-edit", "-")
-    assert content(repo) == model(a=X, b=Y)
+    assert "Already up to date" in repo.nn("merge", "-").text + repo.nn("merge", "side").text
+    assert "nowhere - not something we can merge" in repo.nn("merge", "nowhere", code=1).errors
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["-s", "ort", "side"], "'ort', which names no merge strategy; use one of: ours"),
-        (["-s", "mean", "--set", "wieght=1", "side"], "mean has no parameter 'wieght'"),
-        (["-s", "mean", "--set", "weight=2", "side"], "use a number from 0 to 1"),
-        (["--set", "weight=1", "side"], "add -s S"),
-        (["-s", "mean", "side", "other"], "merge one after the other"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_happens(
-    tmp_path: Path, words: list[str], told: str
-) -> None:
+REFUSED = [
+    (["-s", "ort", "side"], "'ort', which names no merge strategy; use one of: ours"),
+    (["-s", "mean", "--set", "wieght=1", "side"], "mean has no parameter 'wieght'"),
+    (["-s", "mean", "--set", "weight=2", "side"], "use a number from 0 to 1"),
+    (["--set", "weight=1", "side"], "add -s S"),
+    (["-s", "mean", "side", "other"], "merges several branches at once as text"),
+    (["--preview"], "no branch is named"),
+]
+
+
+def test_what_makes_no_sense_is_refused_before_anything_happens(tmp_path: Path) -> None:
     repo = start(tmp_path, model(a=X), model(a=Y)).repo
-    assert told in repo.nn("merge", *words, code=2).errors
+    for words, told in REFUSED:
+        assert told in repo.nn("merge", *words, code=2).errors
+    repo.git("config", "--unset", "merge.nn.driver")  # Git would not ask for the strategy
+    assert "run 'git nn install'" in repo.nn("merge", "-s", "mean", "side", code=2).errors
     assert not (repo.path / ".git/MERGE_HEAD").exists()
     assert content(repo) == model(a=X)
 
 
-def test_a_strategy_that_git_would_not_ask_for_is_refused(tmp_path: Path) -> None:
+def test_a_preview_is_of_the_strategy_that_is_asked_for(tmp_path: Path) -> None:
     repo = start(tmp_path, model(a=X), model(a=Y)).repo
-    repo.git("config", "--unset", "merge.nn.driver")
-    assert "run 'git nn install'" in repo.nn("merge", "-s", "mean", "side", code=2).errors
+    assert json.loads(repo.nn("merge", "--preview", "--json", "side", code=1).text)
+    repo.nn("merge", "--preview", "-s", "mean", "side")
+    assert content(repo) == model(a=X)
