@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
+from git_nn.drivers.caller import calling_command
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import human, metered
 from git_nn.errors import UsageError
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
-from git_nn.remote.address import Address, follow, parse
+from git_nn.remote.address import Address, follow, parse, redacted
 from git_nn.transfer.obtain import connect
 from git_nn.transfer.push import Pushed, push
 
@@ -25,11 +26,28 @@ def pre_push(arguments: Sequence[str], refs: BinaryIO) -> int:
     """Send; 0 where Git may go on. Raises what ``push`` raises."""
     if len(arguments) < 2:
         raise UsageError("Git calls this with the name and the address of a remote")
+    repo = open_repository()
+    _refuse_mirror(repo, arguments[0])
     tips = list(_tips(refs))
     if tips:
-        repo = open_repository()
         send(repo, _address(repo, *arguments[:2]), tips)
     return 0
+
+
+def _refuse_mirror(repo: Repository, name: str) -> None:
+    """UsageError where Git would delete what a remote keeps under refs/nn, as no clone has it.
+
+    Git does not tell the hook of such deletions (2.39).
+    """
+    mirrors = "--mirror" in calling_command().arguments
+    if not mirrors and not load(repo).boolean(f"remote.{name}.mirror", False):
+        return
+    if repo.git("ls-remote", "--", name, "refs/nn/*"):
+        raise UsageError(
+            f"a mirroring push would delete refs/nn/ on {redacted(name)}, which lists its weights",
+            hint=f"run 'git push --prune {redacted(name)} +refs/heads/*:refs/heads/*"
+            " +refs/tags/*:refs/tags/*'",
+        )
 
 
 def _tips(refs: BinaryIO) -> Iterable[str]:
