@@ -87,7 +87,7 @@ def _branch(words: tuple[str, ...], *, needed: bool) -> str:
     if len(branches) > 1:
         raise UsageError(
             f"{' '.join(branches)}: Git merges several branches at once as text, without git-nn",
-            hint="merge one after the other",
+            hint="run 'git nn soup' to merge all in one step, or merge one after the other",
         )
     if needed and not branches:
         raise UsageError("no branch is named", hint="run 'git branch --all'")
