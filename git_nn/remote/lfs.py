@@ -147,7 +147,7 @@ class LfsRemote:
         if sha.hexdigest() != item.oid:
             raise RemoteError(
                 f"{self.label}: the server sent other bytes than object {item.oid[:12]} has",
-                hint="run 'git nn fsck --remote'",
+                hint="run 'git nn fetch' again, or fetch from another remote",
             )
 
     def _from(self, item: Item, start: int, stop: int) -> Iterator[bytes]:
