@@ -44,12 +44,6 @@ STRATEGIES = (
 _COLOURS = {"!": "1;31", "*": "33"}
 _SHORT = 7  # digits of a commit
 _EVIDENT = "changed on both sides"  # of a conflict without another reason
-_SAID = {
-    "ours": "ours is taken",
-    "theirs": "theirs is taken",
-    "both": "the same on both sides",
-    "removed": "removed",
-}
 
 
 def text(preview: Preview, style: Style = PLAIN) -> str:
@@ -115,11 +109,21 @@ def _said(file: File) -> str:
     if file.becomes != "merged":
         count = len(file.tensors)
         changed = f", {count} {plural(count)} changed, {file.same} same" if count else ""
-        return f"{_SAID[file.becomes]}{changed}"
+        return f"{_whole(file)}{changed}"
     told = summary(tensor.decision for tensor in file.tensors)
     count = len(file.conflicts)
     conflicts = f"; {count} {plural(count)} in conflict" if count else ""
     return f"{told}{conflicts}; {file.same} same"
+
+
+def _whole(file: File) -> str:
+    """What Git does with a file that it need not merge."""
+    base, ours, _ = file.paths
+    if file.becomes == "removed":
+        return "removed by theirs" if ours else "removed by ours"
+    if file.becomes == "both":
+        return "the same on both sides"
+    return f"{file.becomes} is taken" if base else f"added by {file.becomes}"
 
 
 def _tensors(file: File, style: Style) -> list[str]:
