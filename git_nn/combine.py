@@ -75,10 +75,13 @@ def rules_for(repo: Repository, path: bytes, override: str | None) -> Rules:
     attribute = lookup(repo, [path], [ATTRIBUTE])[path].get(ATTRIBUTE)
     name = path.decode("utf-8", "surrogateescape")
     recipe = () if override else recipes.load(repo).for_path(name)
-    config = load(repo)
-    settings = config.section("nn.merge")
-    found = rules(attribute, settings, override, escape(name), recipe)
-    return replace(found, skeleton=preference(config.get(keys.SETTING)), ladder=ladder(settings))
+    settings = load(repo).section("nn.merge")
+    return ruled(rules(attribute, settings, override, escape(name), recipe), settings)
+
+
+def ruled(found: Rules, settings: Mapping[str, str]) -> Rules:
+    """``found`` with all that ``settings`` say beside strategies (``origins`` records them)."""
+    return replace(found, skeleton=preference(settings.get(keys.SETTING)), ladder=ladder(settings))
 
 
 def merge(

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_nn.assemble import Sides
-from git_nn.combine import Merged, merge_in
+from git_nn.combine import Merged, merge_in, ruled
 from git_nn.errors import GitError, PointerError, UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.repository import Repository
-from git_nn.merge import keys, trailers
+from git_nn.merge import trailers
 from git_nn.merge.decide import Side
-from git_nn.merge.rows import ladder
 from git_nn.merge.rules import Choice, parse
 from git_nn.merge.trailers import Line, Plan
 from git_nn.objects import pointer as pointers
@@ -53,10 +52,7 @@ def merge_by_rules(
     repo: Repository, store: LocalStore, path: bytes, sides: Sides, plan: Plan
 ) -> Merged:
     """The merge as it was before anything was settled."""
-    settings = plan.settings
-    preference = keys.preference(settings.get(keys.SETTING))
-    chosen = replace(plan.rules(_text(path)), skeleton=preference, ladder=ladder(settings))
-    return merge_in(repo, store, sides, chosen)
+    return merge_in(repo, store, sides, ruled(plan.rules(_text(path)), plan.settings))
 
 
 def how_of(line: Line) -> Side | Choice:
