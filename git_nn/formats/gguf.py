@@ -16,11 +16,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 from zlib import crc32
 
 from git_nn.errors import LayoutError
-from git_nn.formats.base import Source, pieces
+from git_nn.formats.base import Arrangement, Key, Source, pieces
 from git_nn.objects.layout import MAX_TENSORS, Extent, Layout, Payload
 from git_nn.objects.tensor import BLOCKS, Shape, check_shape, dtype_bits, is_dtype, nbytes
 
@@ -242,6 +242,47 @@ def _big(dtype: str) -> str:
     if dtype_bits(dtype) == 8:
         return dtype
     return f"{dtype}be" if is_dtype(f"{dtype}be") else ""
+
+
+# --- for merged files: gguf_write ---------------------------------------------------------
+
+
+def keys(source: Source) -> dict[Key, str]:
+    """The key-values, those of the tokenizer as one."""
+    from git_nn.formats import gguf_write
+
+    return gguf_write.keys(source)
+
+
+def arrange(ours: Source, theirs: Source, plan: Arrangement, out: BinaryIO) -> None:
+    """Write a merged file without its payloads; see formats/base.py."""
+    from git_nn.formats import gguf_write
+
+    gguf_write.arrange(ours, theirs, plan, out)
+
+
+def pair_stops(source: Source) -> tuple[str, int, list[tuple[str, int]]]:
+    """The byte order, where the key-values begin, and each key with where its value ends."""
+    cursor, _, pairs = _open(source)
+    start = cursor.offset
+    return cursor.order, start, [(pair.key, pair.stop) for pair in _pairs(cursor, pairs)]
+
+
+def tensor_names(source: Source) -> list[str]:
+    """The names of the tensors in the order of the file."""
+    cursor, tensors, pairs = _open(source)
+    for _ in _pairs(cursor, pairs):
+        pass
+    return [_info(cursor).name for _ in range(tensors)]
+
+
+def alignment_of(source: Source) -> int:
+    """What tensors are aligned to."""
+    cursor, _, pairs = _open(source)
+    for pair in _pairs(cursor, pairs):
+        if pair.key == "general.alignment":
+            return _alignment(source, cursor.order, pair)
+    return ALIGNMENT
 
 
 # --- what the file says about the model ---------------------------------------------------

@@ -160,9 +160,13 @@ def test_quantised_blocks_and_unknown_bytes_conflict_with_a_reason(tmp_path: Pat
     made.put("secret.bin", b"\x94" * 99, "theirs")
     made.repo.git("switch", "-q", "main")
     done = made.repo.git("merge", "--no-edit", "side", code=1)
-    assert "git-nn cannot write new gguf files" in done.errors
+    assert "1 tensor in conflict, ours kept:\n  blk.0.w  q4_0 2x32  changed on" in done.errors
     assert "both sides changed it, and git-nn sees no tensors in it" in done.errors
-    assert made.repo.read("m.gguf") == quantised(2, 1, extra=True)
+    assert made.repo.read("secret.bin") == b"\x93" * 99
     made.repo.nn("resolve", "--theirs")
+    tensors = {f"blk.{i}.w": ("q4_0", (2, 32), bytes([w]) * 36) for i, w in enumerate((3, 4))}
+    tensors["new"] = ("f32", (2,), struct.pack("<2f", 2, 1))
+    tensors["blk.2.w"] = ("q4_0", (2, 32), bytes([5]) * 36)
+    assert made.repo.read("m.gguf") == gguf_file.write(tensors)
     assert made.repo.git("ls-files", "-u").text == ""
     assert made.repo.read("secret.bin") == b"\x94" * 99
