@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.git import Repo, scrubbed_environment
 from tests.support.lfs_server import LfsServer, giftless
+from tests.support.s3_server import S3Server, moto
 from tests.support.ssh_server import SshServer, sshd
 
 
@@ -43,4 +44,11 @@ def lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]:
 def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     """One sshd for all tests that ask for it."""
     with sshd(tmp_path_factory.mktemp("ssh")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for all tests that ask for it; each makes a bucket of its own."""
+    with moto() as server:
         yield server

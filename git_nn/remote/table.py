@@ -22,7 +22,7 @@ def open_remote(repo: Repository, address: Address, *, connections: int = CONNEC
         case "bucket":
             from git_nn.remote.cloud import open_bucket
 
-            return KeyedRemote(open_bucket(address.url), connections=connections)
+            return KeyedRemote(open_bucket(address.url, repo.env), connections=connections)
         case "lfs":
             from git_nn.remote.lfs import LfsRemote
 

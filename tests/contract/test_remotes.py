@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from git_nn.remote.cloud import open_bucket
 from git_nn.remote.folder import FolderKeys
 from git_nn.remote.in_git import GitRemote
 from git_nn.remote.keys import KeyedRemote
@@ -15,6 +18,7 @@ from git_nn.remote.ssh import open_folder
 from tests.contract.remote_contract import Connect, RemoteContract
 from tests.support.git_servers import bare, clone, git, http_backend
 from tests.support.lfs_server import LfsServer
+from tests.support.s3_server import S3Server
 from tests.support.ssh_server import SshServer
 
 
@@ -43,6 +47,25 @@ class TestSsh(RemoteContract):
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         (path,) = (tmp_path / "remote").rglob(f"{name}.nnp")
         return path.read_bytes()
+
+
+class TestBucket(RemoteContract):
+    """An S3 server of moto's."""
+
+    @pytest.fixture
+    def connect(
+        self, tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> Connect:
+        for name, value in s3_server.environment.items():
+            monkeypatch.setenv(name, value)
+        self.server = s3_server
+        self.bucket = f"bucket-{uuid4().hex}"
+        s3_server.make_bucket(self.bucket)
+        url = f"s3://{self.bucket}/some/prefix"
+        return lambda: KeyedRemote(open_bucket(url, os.environ))
+
+    def published_bytes(self, tmp_path: Path, name: str) -> bytes:
+        return self.server.value(self.bucket, f"some/prefix/packs/{name[:2]}/{name}.nnp")
 
 
 class TestInGit(RemoteContract):

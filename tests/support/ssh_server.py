@@ -1,4 +1,4 @@
-"""OpenSSH's own sshd on loopback, with a throw-away key, for the tests that need a machine far away."""
+"""OpenSSH's own sshd on loopback, with a throw-away key, for tests that need another machine."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def sshd(folder: Path) -> Iterator[SshServer]:
         server = subprocess.Popen(argv, stderr=log)
     command = (
         f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o BatchMode=yes "
-        f"-o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new -o LogLevel=ERROR"
+        f"-o UserKnownHostsFile={folder}/known "
+        "-o StrictHostKeyChecking=accept-new -o LogLevel=ERROR"
     )
     try:
         _wait(port, server, folder / "log")
