@@ -108,10 +108,17 @@ def _merge(repo: Repository, words: list[str], choice: str | None) -> int:
     from git_nn.drivers.merge_message import amend
 
     before = revisions.resolve(repo, "HEAD")
+    named = [word for word in words if word == "-" or not word.startswith("-")]
+    # A commit that was there already is no merge of ours, though it may be one: fast-forward.
+    there = {_commit(repo, name) for name in ("HEAD", *named, "@{upstream}", "FETCH_HEAD")}
     status = git("merge", *words, **({} if choice is None else {VARIABLE: choice}))
-    if status == 0 and revisions.resolve(repo, "HEAD") not in (before, None):
+    if status == 0 and _commit(repo, "HEAD") not in there:
         amend(repo, before)
     return status
+
+
+def _commit(repo: Repository, name: str) -> str | None:
+    return revisions.resolve(repo, f"{'@{-1}' if name == '-' else name}^{{commit}}")
 
 
 def _choice(repo: Repository, strategy: str | None, values: tuple[str, ...]) -> str | None:

@@ -43,6 +43,16 @@ def test_git_nn_merge_says_what_it_did_without_a_hook(tmp_path: Path) -> None:
     replayed(repo)
 
 
+def test_a_fast_forward_to_a_merge_that_says_nothing_does_not_rewrite_it(tmp_path: Path) -> None:
+    repo = start(tmp_path, model(a=X), model(a=Y)).repo
+    repo.git("switch", "-q", "-c", "merged")
+    repo.git("merge", "-q", "--no-edit", "side", env={"GIT_NN_MERGE": "mean"})
+    repo.git("switch", "-q", "main")
+    repo.nn("merge", "merged")
+    assert repo.git("rev-parse", "main").text == repo.git("rev-parse", "merged").text
+    assert trailers(repo) == []
+
+
 def test_the_hook_says_it_for_plain_git_merge_and_names_the_rules_that_counted(
     tmp_path: Path,
 ) -> None:
