@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from git_nn import __version__
 from git_nn.adopt import adopt
@@ -20,22 +22,31 @@ from git_nn.assemble import Decoder, Sides, assemble
 from git_nn.errors import MergeError, MissingObjectError, UsageError
 from git_nn.gitio import octopus, revisions
 from git_nn.gitio.merging import commit as commit_of
-from git_nn.gitio.objects import open_batch
+from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.octopus import Placed, common_base
 from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import Entry as TreeEntry
 from git_nn.merge import rows, trailers
 from git_nn.merge.many import Clash, Mixed, Outcome, Taken, decide
-from git_nn.merge.rules import Rules
+from git_nn.merge.rules import Rules, parse
+from git_nn.merge.strategies import table
 from git_nn.merge.trailers import Line, Plan
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Entry, Pointer, Stored, render
 from git_nn.replay import pointer_of
+from git_nn.statistics import is_statistics, of_side, of_tensor
 from git_nn.store.base import Batch, Buffer, Store
 from git_nn.store.local import LocalStore
 
+if TYPE_CHECKING:
+    from git_nn.merge.arithmetic import Statistic
+
 RulesFor = Callable[[bytes], Rules]
+Known = Callable[[str], Sequence[Pointer]]  # a kind of statistics: those of each side's model
+How = tuple[Rules, Known]
+
+AVERAGED = Rules(parse("mean", "statistics"))
 _SHOWN = 10
 
 
@@ -89,7 +100,9 @@ def cook(repo: Repository, store: LocalStore, pot: Pot, rules_for: RulesFor) -> 
         for path, versions in _versions(repo, pot).items():
             pointers = [pointer_of(reader, v.oid) if v else None for v in versions]
             if any(pointers):
-                file, model = _model(repo, store, path, versions, pointers, rules_for)
+                rules = AVERAGED if is_statistics(path) else rules_for(path)
+                known = cache(partial(_known, repo, reader, _having(pot, versions), path))
+                file, model = _model(repo, store, path, versions, pointers, (rules, known))
                 files.append(file)
                 models += [model] if model else []
     rest = octopus.merged(repo, pot.base, [*pot.sides], [file.path for file in files])
@@ -123,21 +136,22 @@ def _model(  # noqa: PLR0913, PLR0917 - one path on several sides
     path: bytes,
     versions: Sequence[TreeEntry | None],
     pointers: Sequence[Pointer | None],
-    rules_for: RulesFor,
+    how: How,
 ) -> tuple[Placed, Model | None]:
     """The merged file, and what was done where several sides changed it."""
     origin, *sides = (Placed(path, v.mode, v.oid) if v else Placed(path) for v in versions)
     changed = [*dict.fromkeys(side for side in sides if side != origin)]
+    if not origin.oid:  # what some added, the others do not have
+        sides = [side for side in sides if side.oid]
     if len(changed) == 1:
         return changed[0], None
     base, *there = pointers
     models = [pointer for pointer in there if pointer is not None]
     if len(models) < len(sides):
         raise _refused(path, ["some branches changed it, others removed or replaced it"])
-    rules = rules_for(path)
 
     def work() -> tuple[Pointer, Model]:
-        return _merge(path, base, models, rules, store, repo.nn_dir / "tmp")
+        return _merge(path, base, models, how, store, repo.nn_dir / "tmp")
 
     try:
         pointer, model = work()
@@ -152,19 +166,20 @@ def _merge(  # noqa: PLR0913, PLR0917 - see _model
     path: bytes,
     base: Pointer | None,
     sides: Sequence[Pointer],
-    rules: Rules,
+    how: How,
     store: Store,
     scratch: Path,
 ) -> tuple[Pointer, Model]:
     if len({side.format for side in sides}) > 1:
         raise _refused(path, ["it has several formats"])
+    rules, known = how
     outcomes = decide(base, sides, rules.choose, Decoder(store))
     clashes = [f"{escape(o.name)}: {o.why}" for o in outcomes if isinstance(o, Clash)]
     if clashes:
         raise _refused(path, clashes)
-    wanted, notes = _computed(outcomes, base, sides, store)
     pointer = sides[0]
     try:
+        wanted, notes = _computed(outcomes, base, sides, known, store)
         for side in sides[1:]:
             pointer, told = assemble(
                 Sides(base, pointer, side), wanted, store, scratch, rules.skeleton
@@ -175,8 +190,26 @@ def _merge(  # noqa: PLR0913, PLR0917 - see _model
     return pointer, Model(path, outcomes, tuple(dict.fromkeys(notes)))
 
 
+def _having(pot: Pot, versions: Sequence[TreeEntry | None]) -> list[tuple[str, str]]:
+    """The sides that have a file, commit and name: a side never had what another one added."""
+    origin, *there = versions
+    pairs = zip(pot.sides.items(), there, strict=True)
+    return [side for side, version in pairs if version is not None or origin is not None]
+
+
+def _known(
+    repo: Repository, reader: Reader, sides: Sequence[tuple[str, str]], path: bytes, kind: str
+) -> list[Pointer]:
+    """The statistics of each side's model; MergeError where a side has none."""
+    return [of_side(repo, reader, side, path, kind) for side in sides]
+
+
 def _computed(
-    outcomes: Sequence[Outcome], base: Pointer | None, sides: Sequence[Pointer], store: Store
+    outcomes: Sequence[Outcome],
+    base: Pointer | None,
+    sides: Sequence[Pointer],
+    known: Known,
+    store: Store,
 ) -> tuple[dict[str, Entry], list[str]]:
     """The tensors of the result, stored; and what is to be told of them."""
     wanted: dict[str, Entry] = {}
@@ -186,15 +219,20 @@ def _computed(
             if isinstance(outcome, Taken) and outcome.entry is not None:
                 wanted[outcome.name] = outcome.entry
             elif isinstance(outcome, Mixed):
-                wanted[outcome.name], strange = _mix(outcome, base, sides, store, batch)
+                wanted[outcome.name], strange = _mix(outcome, base, sides, known, store, batch)
                 if strange:
                     name, how = escape(outcome.name), outcome.choice.strategy
                     notes.append(f"tensor {name}: {how} gave NaN or infinity {strange} times")
     return wanted, notes
 
 
-def _mix(
-    mixed: Mixed, base: Pointer | None, sides: Sequence[Pointer], store: Store, batch: Batch
+def _mix(  # noqa: PLR0913, PLR0917 - see _model
+    mixed: Mixed,
+    base: Pointer | None,
+    sides: Sequence[Pointer],
+    known: Known,
+    store: Store,
+    batch: Batch,
 ) -> tuple[Stored, int]:
     """The tensor that a strategy gives, and how many computed values are not finite."""
     from git_nn.merge.arithmetic import Version, Versions, merge_tensor
@@ -205,11 +243,12 @@ def _mix(
     first = mixed.sides[0]
     origin = version(base, mixed.base) if base and mixed.base else None
     versions = tuple(version(*pair) for pair in zip(sides, mixed.sides, strict=True))
+    statistics = _statistics(mixed, known, store)
     strange = 0
 
     def pieces() -> Iterator[bytes]:
         nonlocal strange
-        tensor = Versions(first.dtype, first.shape, origin, versions)
+        tensor = Versions(first.dtype, first.shape, origin, versions, statistics)
         for data, count in merge_tensor(mixed.choice, tensor):
             strange += count
             yield data
@@ -217,6 +256,17 @@ def _mix(
     near = mixed.base or first
     oid, length = batch.put(pieces(), dtype=first.dtype, base=near.oid)
     return Stored(mixed.name, first.dtype, first.shape, oid, length), strange
+
+
+def _statistics(mixed: Mixed, known: Known, store: Store) -> tuple[Statistic, ...]:
+    """What the strategy needs to know of each side's tensor; nothing where a side has none."""
+    strategy = table.by_name(mixed.choice.strategy)
+    if not strategy.needs:
+        return ()
+    pairs = zip(known(strategy.needs), mixed.sides, strict=True)
+    found = [of_tensor(pointer, entry, strategy, store) for pointer, entry in pairs]
+    there = tuple(each for each in found if each is not None)
+    return there if len(there) == len(found) else ()
 
 
 def _packed(side: Pointer, entry: Stored, store: Store) -> Iterator[Buffer]:

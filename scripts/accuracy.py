@@ -158,7 +158,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    computing = [n for n in table.NAMES if n not in {"ours", "theirs", "base"}]
+    unaided = [name for name in table.NAMES if not table.by_name(name).needs]
+    computing = [name for name in unaided if name not in {"ours", "theirs", "base"}]
     order = {name: place for place, name in enumerate(computing)}
     both = sorted((*computing, *VARIANTS), key=lambda choice: order[choice.partition(":")[0]])
     merges = asked.merges or both

@@ -51,16 +51,26 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Statistic:
+    """What is known of a side's tensor: an array of real numbers."""
+
+    dtype: str
+    shape: Shape
+    read: Read
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     """The tensor on every side, of one dtype and shape; ``base`` is None if it is not read.
 
-    ``sides`` are two or more, ours first.
+    ``sides`` are two or more, ours first. ``statistics`` are none, or one for each side.
     """
 
     dtype: str
     shape: Shape
     base: Version | None
     sides: tuple[Version, ...]
+    statistics: tuple[Statistic, ...] = ()
 
 
 def merge_tensor(choice: Choice, versions: Versions, size: int = 0) -> Iterator[tuple[bytes, int]]:
@@ -101,9 +111,12 @@ class _Blocks:
         self._size = max((size or BLOCK * width) // unit, 1) * unit
         self._keys, self._base = _keys(versions), versions.base is not None
         read = [*versions.sides, *([versions.base] if versions.base else [])]
-        self._reads = [version.read for version in read]
-        if prod(shape) * width * len(read) <= HELD:
-            self._reads = [_held(version.read) for version in read]
+        self._count = len(read)
+        self._known = versions.statistics
+        self._whole = any(known.shape != versions.shape for known in self._known)
+        reads = [*(version.read for version in read), *(known.read for known in self._known)]
+        kept = self._whole or prod(shape) * width * len(reads) <= HELD
+        self._reads = [_held(read) for read in reads] if kept else reads
         self._pool = ThreadPoolExecutor(_THREADS, "git-nn-merge")
 
     def __enter__(self) -> Self:
@@ -118,7 +131,7 @@ class _Blocks:
 
     def apply(self, work: Callable[[Raw, Block], Result], every: int = 1) -> Iterator[Result]:
         """One pass over the blocks as they are and as doubles."""
-        pieces = zip(*(blocks(read(), self._size) for read in self._reads), strict=True)
+        pieces = zip(*self._pieces(), strict=True)
         waiting: deque[Future[Result]] = deque()
         width = dtype_bits(self.dtype) // 8
         start = 0
@@ -131,14 +144,25 @@ class _Blocks:
         while waiting:
             yield waiting.popleft().result()
 
+    def _pieces(self) -> Iterator[Iterator[bytes]]:
+        """Every version in blocks; statistics of another shape are all in the one block."""
+        elements = self._size * 8 // dtype_bits(self.dtype)
+        sizes = [self._size] * self._count
+        for known in self._known:
+            count = max(prod(known.shape), 1) if self._whole else elements
+            sizes.append(count * dtype_bits(known.dtype) // 8)
+        return (blocks(read(), size) for read, size in zip(self._reads, sizes, strict=True))
+
     def _widened(
         self, work: Callable[[Raw, Block], Result], pieces: Sequence[bytes], start: int
     ) -> Result:
-        raw = tuple(_flat(piece, self.dtype) for piece in pieces)
+        raw = tuple(_flat(piece, self.dtype) for piece in pieces[: self._count])
+        known = zip(pieces[self._count :], self._known, strict=True)
         with np.errstate(all="ignore"):
             wide = tuple(map(as_float64, raw))
             base, sides = (wide[-1], wide[:-1]) if self._base else (None, wide)
-            return work(raw, Block(self.shape, self._keys, start, base, sides))
+            more = tuple(as_float64(_flat(piece, each.dtype)) for piece, each in known)
+            return work(raw, Block(self.shape, self._keys, start, base, sides, more))
 
 
 def _held(read: Read) -> Read:

@@ -185,6 +185,29 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     assert repo.read("notes.txt") == b"mine\n"
 
 
+def test_statistics_beside_the_model_weigh_it_and_a_missing_file_is_named(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    known = {}
+    for number, name in enumerate(NAMES):
+        if number < 2:
+            known[name] = np.abs(tensor(40 + number)).astype(np.float32)
+            repo.git("switch", "-q", name)
+            data = safetensors_file({"w": known[name]})
+            repo.write("models/m.fisher.safetensors", data)
+            repo.commit("fisher")
+    repo.git("switch", "-q", "main")
+    why = "three has no models/m.fisher.safetensors"
+    refused(repo, why, "-s", "fisher", *NAMES)
+    repo.nn("soup", "-s", "fisher", "--set", "floor=0", "one", "two")
+    assert repo.status() == ""
+    first, second = known["one"].astype(float), known["two"].astype(float)
+    a, b = fine_tune(0)["w"].astype(float), fine_tune(1)["w"].astype(float)
+    found = safetensors_arrays(repo.read(MODEL))["w"]
+    np.testing.assert_allclose(found, (first * a + second * b) / (first + second), rtol=1e-5)
+    both = safetensors_arrays(repo.read("models/m.fisher.safetensors"))["w"]
+    np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-6)
+
+
 def refused(repo: Repo, why: str, *words: str) -> str:
     """The message; nothing may have changed."""
     before = heads(repo, "HEAD", "main")

@@ -52,7 +52,8 @@ class Block:
 
     ``shape`` is that of the tensor; ``sides`` are two or more, ours first. ``keys`` are 128
     bits for each side, for the draws of its change: they follow from the content ids of the
-    versions that are read.
+    versions that are read. ``statistics`` are those that a strategy NEEDS, one for each side:
+    the same elements where they have the tensor's shape, else all; or none at all.
     """
 
     shape: Shape
@@ -60,6 +61,7 @@ class Block:
     start: int
     base: Doubles | None
     sides: tuple[Doubles, ...]
+    statistics: tuple[Doubles, ...] = ()
 
     @property
     def ours(self) -> Doubles:

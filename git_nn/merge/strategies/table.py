@@ -28,6 +28,8 @@ It may have
     def unit(shape) -> int
         How many elements in a row are never cut by a block, such as a row of a matrix. They
         are held in memory at once.
+    NEEDS = "fisher"                it reads statistics of each side (``block.statistics``), from
+                                    NAME.fisher.safetensors beside the model
     COPIES_BASE = True              the result is the base's tensor, which is not read
     TWO_SIDED = True                it is for ours and theirs only; else for two sides or more
     READS_BOTH = False              the formula reads ours only, so elements that are equal on
@@ -69,6 +71,8 @@ _MODULES = {
     "model-stock": "model_stock",
     "multislerp": "multislerp",
     "karcher": "karcher",
+    "fisher": "fisher",
+    "regmean": "regmean",
     "ties": "ties",
     "breadcrumbs": "breadcrumbs",
     "dare-linear": "dare_linear",
@@ -96,6 +100,7 @@ class Strategy:
     copies_base: bool = False
     reads_both: bool = True
     two_sided: bool = False
+    needs: str = ""
     merge: Formula | None = None
     measure: Measure | None = None
     unit: Unit | None = None
@@ -115,6 +120,7 @@ def by_name(name: str) -> Strategy:
         copies_base=getattr(module, "COPIES_BASE", False),
         reads_both=getattr(module, "READS_BOTH", True),
         two_sided=getattr(module, "TWO_SIDED", False),
+        needs=getattr(module, "NEEDS", ""),
         merge=getattr(module, "merge", None),
         measure=getattr(module, "measure", None),
         unit=getattr(module, "unit", None),

@@ -23,7 +23,11 @@ from git_nn.objects.oid import oid_of
 from git_nn.objects.pointer import Stored
 
 KINDS = {"<f2": "f16", "<f4": "f32", "<f8": "f64", ">f4": "f32be", "bfloat16": "bf16", "<c8": "c64"}
-COMPUTED = [name for name in table.NAMES if table.by_name(name).merge is not None]
+COMPUTED = [
+    name
+    for name in table.NAMES
+    if table.by_name(name).merge is not None and not table.by_name(name).needs
+]
 
 
 def dtype_of(array: np.ndarray) -> str:
