@@ -76,6 +76,11 @@ def tensor(conflict: Conflict, sides: tuple[Pointer | None, Pointer, Pointer]) -
     return Tensor(conflict.name, conflict.why, base, ours, theirs)
 
 
+def spec_of(pointer: Pointer, name: str) -> Spec | None:
+    """What a version has of a tensor; None where it does not have it."""
+    return _spec(pointer, pointer.by_name.get(name))
+
+
 def _spec(side: Pointer | None, entry: Entry | None) -> Spec | None:
     if side is None or entry is None:
         return None
@@ -137,11 +142,28 @@ def current(repo: Repository) -> list[Record]:
     here = str(repo.git_dir)
     versions = unmerged(repo)
     held = [r for r in records if r.git_dir == here and blobs(versions.get(r.path, {})) == r.blobs]
-    if not repo.index_file.with_name(repo.index_file.name + ".lock").exists():
+    if not _is_locked(repo):
         for record in records:
             if record not in held and (record.git_dir == here or not Path(record.git_dir).exists()):
                 drop(repo, record)
     return sorted(held, key=lambda record: record.path)
+
+
+def _is_locked(repo: Repository) -> bool:
+    return repo.index_file.with_name(repo.index_file.name + ".lock").exists()
+
+
+def stale(repo: Repository) -> list[Record]:
+    """The records of this worktree that no longer hold and are not dropped yet.
+
+    None while Git keeps the index locked: then a merge is under way.
+    """
+    if _is_locked(repo):
+        return []
+    here = str(repo.git_dir)
+    records = [record for record in _readable(repo) if record.git_dir == here]
+    versions = unmerged(repo) if records else {}
+    return [r for r in records if blobs(versions.get(r.path, {})) != r.blobs]
 
 
 def unmerged(repo: Repository) -> dict[bytes, dict[int, revisions.Entry]]:

@@ -66,15 +66,14 @@ def remember(repo: Repository, before: Unsettled, after: Unsettled, how: How) ->
     if before.whole or not load(repo).boolean(SETTING, default=True):
         return
     still = {conflict.name for conflict in after.open}
-    folder = _folder(repo)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for conflict in before.open:
-            if conflict.name not in still:
-                _write(folder, _tensor(before, conflict), how)
-        _trim(folder)
-    except OSError as error:
-        raise StoreError(f"cannot write into {folder}: {error.strerror}") from error
+    done = [conflict for conflict in before.open if conflict.name not in still]
+    _write_all(_folder(repo), [_tensor(before, conflict) for conflict in done], how)
+
+
+def note(repo: Repository, tensor: Tensor, how: How) -> None:
+    """Write down that the conflict of a tensor was settled so."""
+    if load(repo).boolean(SETTING, default=True):
+        _write_all(_folder(repo), [tensor], how)
 
 
 def forget(repo: Repository, patterns: Sequence[str] = ()) -> int:
@@ -197,6 +196,16 @@ def _word(spec: conflicts.Spec | None) -> bytes:
 
 def _files(folder: Path) -> Iterator[Path]:
     return folder.glob("*.json")
+
+
+def _write_all(folder: Path, tensors: Sequence[Tensor], how: How) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for tensor in tensors:
+            _write(folder, tensor, how)
+        _trim(folder)
+    except OSError as error:
+        raise StoreError(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def _write(folder: Path, tensor: Tensor, how: How) -> None:

@@ -20,8 +20,8 @@ ROWS = {
     4: {
         "clean", "smudge", "model", "compare", "combine", "weave", "conflicts", "materialise",
         "adopt", "worktree", "status", "reach", "gc", "fsck", "check", "track", "assemble",
-        "container", "recast", "changed_files", "resolve", "settled", "stage", "du", "bases",
-        "earlier", "remembered", "repack", "beside", "measured", "tensors", "bridges", "history",
+        "container", "recast", "changed_files", "resolve", "settled", "by_hand", "stage", "du",
+        "bases", "earlier", "remembered", "repack", "beside", "measured", "tensors", "bridges", "history",
         "preview", "align", "recipes", "origins", "replay", "soup", "statistics", "transfer",
     },
     5: {"drivers", "api", "demo"},

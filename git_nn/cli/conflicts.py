@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from git_nn import conflicts, resolve
+from git_nn import by_hand, conflicts, resolve
 from git_nn.cli.open_files import show
 from git_nn.cli.words import from_top
 from git_nn.drivers.open import open_repository, store_of
@@ -31,6 +31,7 @@ def command(paths: tuple[str, ...], *, as_json: bool) -> int:
     """
     repo = open_repository()
     under = [from_top(repo, path) for path in paths]
+    by_hand.learn(repo)
     found = resolve.unsettled(repo, store_of(repo), os.environ.get("GIT_NN_MERGE"))
     files = [file for file in found if not under or _is_under(file.path, under)]
     if as_json:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from git_nn import resolve, settled
+from git_nn import by_hand, resolve, settled
 from git_nn.cli.asking import ask
 from git_nn.cli.open_files import show, unmergeable
 from git_nn.cli.words import from_here, from_top
@@ -52,6 +52,7 @@ def command(
     if asked["forget"]:
         return _forget(repo, how or paths or asked["only_list"] or asked["interactive"], patterns)
     store = store_of(repo)
+    by_hand.learn(repo)
     override = os.environ.get("GIT_NN_MERGE")
     files = resolve.unsettled(repo, store, override, [from_top(repo, path) for path in paths])
     if not files:

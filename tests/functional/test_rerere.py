@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.git import Repo
-from tests.support.stock import MODEL, Past, Stock, arrays, holds, in_conflict, is_model
+from tests.support.stock import MODEL, Past, Stock, arrays, holds, in_conflict, is_model, model
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,47 @@ def test_a_strategy_that_knows_first_and_second_is_not_swapped(past: Past) -> No
     repo.git("switch", "-q", "side")
     assert "settled before" not in repo.git("merge", "main", code=1).errors
     in_conflict(repo, "a2b1", "a")
+
+
+def test_a_side_that_was_taken_by_hand_is_remembered(past: Past) -> None:
+    repo = past.fork("a1", "a2b1")
+    repo.git("merge", "-q", "side", code=1)
+    repo.git("checkout", "-q", "--theirs", MODEL)
+    repo.git("add", MODEL)
+    repo.git("commit", "-q", "--no-edit")
+    repo.git("branch", "-f", "again", "start")
+    past.grow("again", "start", "a1c1")
+    repo.nn("conflicts")
+    repo.git("switch", "-q", "again")
+    assert "1 settled before" in repo.git("merge", "side", code=1).errors
+    repo.nn("resolve", "--again")
+    is_model(repo, MODEL, arrays("a2b1c1"))
+
+
+def test_a_rebase_learns_from_the_commit_before(past: Past) -> None:
+    past.grow("start", None, "")
+    past.grow("side", "start", "a2", "a2b1")
+    past.grow("main", "start", "a1")
+    repo = past.out("side")
+    repo.git("rebase", "-q", "main", code=1)
+    repo.git("checkout", "-q", "--theirs", MODEL)
+    repo.git("add", MODEL)
+    repo.nn("conflicts")
+    (record,) = records(repo)
+    assert json.loads(record.read_bytes())["choice"] == {"side": "theirs"}
+    repo.git("rebase", "--continue")
+    holds(repo, "a2b1")
+
+
+def test_an_aborted_merge_teaches_nothing(past: Past) -> None:
+    repo = past.fork("a1", "a2b1")
+    repo.git("merge", "-q", "side", code=1)
+    repo.git("merge", "--abort")
+    repo.nn("conflicts")
+    repo.write(MODEL, model("a1d1"))
+    repo.git("commit", "-q", "-am", "goes on")
+    assert "settled before" not in repo.git("merge", "side", code=1).errors
+    assert records(repo) == []
 
 
 def test_what_is_forgotten_is_a_conflict_again(past: Past) -> None:
