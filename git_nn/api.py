@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from git_nn import measured
-from git_nn.adopt import adopt, alternates
+from git_nn.adopt import alternates
 from git_nn.bridges import to_keras, to_torch
 from git_nn.compare import Reading, compare
 from git_nn.differences.render import text
@@ -56,7 +56,6 @@ def open(  # noqa: A001 - it is always called git_nn.open
         return Tensors(open_source(BytesSource(blob)))
     pointer = parse(blob)
     store = open_store(repository.nn_dir, alternates=alternates(repository))
-    adopt(repository, store, [pointer])
     return Tensors(open_pointer(pointer, ReachingStore(repository, store)))
 
 
