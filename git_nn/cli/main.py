@@ -36,6 +36,7 @@ COMMANDS = {
     "push": "send weights; 'git push' does so by itself",
     "checkout": "write weights that are here where pointers stand",
     "remote": "where the weights of each remote are",
+    "whereis": "which places have the weights of a model",
     "check": "what should not be committed; the pre-commit hook runs it",
     "fsck": "is every tensor that Git needs there, and whole?",
     "gc": "delete what nothing needs, store the rest smaller",
@@ -94,7 +95,8 @@ def cli(ctx: click.Context) -> None:
     \b
     Exit codes of every command: 0 done, 2 wrong usage or settings, 3 a tensor is
     missing, 4 damaged, 5 the store fails, 6 a broken pointer, 7 a merge cannot be
-    written, 70 a bug in git-nn, 128 git failed; more in the help of each command.
+    written, 8 a remote fails, 70 a bug in git-nn, 128 git failed; more in the help
+    of each command.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
