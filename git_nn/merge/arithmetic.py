@@ -167,8 +167,10 @@ class _Blocks:
 
 def _held(read: Read) -> Read:
     """The same bytes, read now and kept."""
-    kept = [b"".join(map(bytes, read()))]
-    return lambda: kept
+    data = bytearray()
+    for piece in read():
+        data += piece
+    return lambda: [data]
 
 
 def _keys(versions: Versions) -> tuple[int, ...]:
