@@ -8,7 +8,7 @@ rounding, if the wiring is right. git-nn never runs a model, so it cannot look.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,9 +43,7 @@ class Aligned:
     matched: Matched
 
 
-def align(
-    ours: Model, theirs: Model, asked: Asked, advance: Callable[[], None] = lambda: None
-) -> Aligned:
+def align(ours: Model, theirs: Model, asked: Asked) -> Aligned:
     """Find the order of theirs' units; both are read whole, as far as they have any.
 
     UsageError where the two are different networks, or it is not known how they are wired.
@@ -57,7 +55,7 @@ def align(
     else:
         wiring = infer(shapes, asked.heads)
     names = {place.tensor for one in wiring.units for some in one.places for place in some}
-    matched = match(_arrays(ours, names), _arrays(theirs, names), wiring.units, advance)
+    matched = match(_arrays(ours, names), _arrays(theirs, names), wiring.units)
     return Aligned(wiring, matched)
 
 

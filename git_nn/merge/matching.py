@@ -13,7 +13,7 @@ a linear assignment problem, until nothing gets better. A local optimum, not the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -81,16 +81,8 @@ class _Order:
     parts: tuple[Places, ...]
 
 
-def match(
-    ours: Tensors,
-    theirs: Tensors,
-    units: Sequence[Units],
-    advance: Callable[[], None] = lambda: None,
-) -> Matched:
-    """Reorder ``theirs`` towards ``ours``; both have the same names and shapes.
-
-    ``advance`` is called after each assignment problem.
-    """
+def match(ours: Tensors, theirs: Tensors, units: Sequence[Units]) -> Matched:
+    """Reorder ``theirs`` towards ``ours``; both have the same names and shapes."""
     moving = dict(theirs)
     orders = {one.name: _same(one) for one in units}
     exact = _exactly(ours, moving, units, orders)
@@ -105,7 +97,6 @@ def match(
                 better = True
                 orders[one.name] = _then(orders[one.name], order)
                 _reorder(moving, one, order)
-            advance()
         if not better:
             break
     found = tuple(
