@@ -62,7 +62,7 @@ class GitRemote:
             raise RemoteError(
                 f"{self.label}: the pack {name[:12]} is gone", hint="run 'git nn fetch' again"
             )
-        yield from resumed(lambda at: self._cut(blob, at, stop), start, stop)
+        yield from resumed(lambda at: self._cut(blob, at, stop), start, stop, self.label)
 
     def _cut(self, blob: str, start: int, stop: int) -> Iterator[bytes]:
         """Bytes [start, stop) of a blob, which Git reads from its beginning."""

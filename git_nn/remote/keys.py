@@ -139,7 +139,7 @@ class KeyedRemote:
             return self.keys.read(key, at, stop)
 
         try:
-            yield from resumed(read, start, stop)
+            yield from resumed(read, start, stop, self.label)
         except FileNotFoundError as error:
             raise RemoteError(
                 f"{self.label}: the pack {name[:12]} is gone", hint="run 'git nn fetch' again"

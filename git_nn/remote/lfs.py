@@ -128,7 +128,7 @@ class LfsRemote:
         item = self._item(name)
         if not 0 <= start <= stop <= item.size:
             raise RemoteError(f"{self.label}: the pack {name[:12]} has only {item.size} bytes")
-        pieces = resumed(lambda at: self._from(item, at, stop), start, stop)
+        pieces = resumed(lambda at: self._from(item, at, stop), start, stop, self.label)
         yield from self._hashed(item, pieces) if (start, stop) == (0, item.size) else pieces
 
     def _item(self, name: str) -> Item:
@@ -244,7 +244,8 @@ class LfsRemote:
         """Read back what the server says it has had already."""
         try:
             for _ in self._hashed(
-                item, resumed(lambda at: self._from(item, at, item.size), 0, item.size)
+                item,
+                resumed(lambda at: self._from(item, at, item.size), 0, item.size, self.label),
             ):
                 pass
         except RemoteError as error:

@@ -33,7 +33,9 @@ def persistently(work: Callable[[], Result]) -> Result:
     raise AssertionError
 
 
-def resumed(read: Callable[[int], Iterator[bytes]], start: int, stop: int) -> Iterator[bytes]:
+def resumed(
+    read: Callable[[int], Iterator[bytes]], start: int, stop: int, label: str
+) -> Iterator[bytes]:
     """Bytes [start, stop), where ``read(at)`` gives those from ``at`` on and may break off.
 
     A break that brought bytes does not count as a failure; one after the other without any
@@ -45,11 +47,11 @@ def resumed(read: Callable[[int], Iterator[bytes]], start: int, stop: int) -> It
             for piece in read(start):
                 start += len(piece)
                 if start > stop:
-                    raise RemoteError("the remote sent more bytes than were asked for")
+                    raise RemoteError(f"{label} sent more bytes than were asked for")
                 failures = 0
                 yield piece
             if start < stop:
-                raise RemoteError("the remote has fewer bytes than were asked for")
+                raise RemoteError(f"{label} has fewer bytes than were asked for")
         except RemoteError as error:
             failures += 1
             if not error.transient or failures == TRIES or error.retry_after > PATIENCE:
