@@ -283,16 +283,16 @@ def test_structural_conflicts_are_settled_from_either_side(tmp_path: Path) -> No
 
 
 def test_tensors_that_cannot_be_computed_stay_open(tmp_path: Path) -> None:
-    step = [{"step": np.array([n], np.int64), "w": normal(n, 4)} for n in range(3)]
-    branches = Branches.create(tmp_path / "repo", *map(safetensors_file, step))
+    made = [{"ids": np.arange(n, n + 3), "w": normal(n, 4)} for n in range(3)]
+    branches = Branches.create(tmp_path / "repo", *map(safetensors_file, made))
     repo = branches.repo
     repo.git("merge", "-q", "side", code=1)
     left = repo.nn("resolve", "--strategy", "mean", code=1).text
     assert "i64 values are never computed with" in left
     assert "1 tensor by mean" in left
     repo.nn("resolve", "--theirs")
-    mean = ((step[1]["w"].astype(np.float64) + step[2]["w"]) / 2).astype(np.float32)
-    finished(repo, safetensors_file({"step": step[2]["step"], "w": mean}))
+    mean = ((made[1]["w"].astype(np.float64) + made[2]["w"]) / 2).astype(np.float32)
+    finished(repo, safetensors_file({"ids": made[2]["ids"], "w": mean}))
 
 
 def test_what_is_remembered_is_kept_from_gc(merging: Branches) -> None:
