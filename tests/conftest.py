@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.git import Repo, scrubbed_environment
-from tests.support.lfs_server import LfsServer, giftless
-from tests.support.s3_server import S3Server, moto
-from tests.support.ssh_server import SshServer, sshd
+
+if TYPE_CHECKING:
+    from tests.support.lfs_server import LfsServer
+    from tests.support.s3_server import S3Server
+    from tests.support.ssh_server import SshServer
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +39,8 @@ def repo(tmp_path: Path) -> Repo:
 @pytest.fixture(scope="session")
 def lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]:
     """One giftless for all tests that ask for it; each takes a repository name of its own."""
+    from tests.support.lfs_server import giftless
+
     with giftless(tmp_path_factory.mktemp("lfs")) as server:
         yield server
 
@@ -43,6 +48,8 @@ def lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]:
 @pytest.fixture(scope="session")
 def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     """One sshd for all tests that ask for it."""
+    from tests.support.ssh_server import sshd
+
     with sshd(tmp_path_factory.mktemp("ssh")) as server:
         yield server
 
@@ -50,5 +57,7 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """One S3 server for all tests that ask for it; each makes a bucket of its own."""
+    from tests.support.s3_server import moto
+
     with moto() as server:
         yield server
