@@ -7,6 +7,7 @@ copied; a remote that is a local path is copied from, since it may vanish tomorr
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,8 +27,10 @@ _SCP = re.compile(r"[^/]+:")  # host:path, which Git reads before it looks for a
 
 
 def alternates(repo: Repository) -> list[Path]:
-    """Stores beside the object folders that this repository borrows from."""
+    """Stores beside the object folders that this repository borrows from, and nn.alternates."""
     stores = [folder.with_name("nn") for folder in object_folders(repo)]
+    named = repo.git("config", "-z", "--type=path", "--get-all", "nn.alternates", check=False)
+    stores += [repo.top / os.fsdecode(name) for name in named.split(b"\0")[:-1]]
     own = repo.nn_dir.resolve()
     return [store for store in stores if store.is_dir() and store.resolve() != own]
 

@@ -68,6 +68,8 @@ def command(
         from git_nn.cli.merge_replay import show
 
         return show(repo, replay)
+    if options["as_json"] and not options["preview"]:
+        raise UsageError("--json is about a preview", hint="add --preview")
     choice = _choice(repo, strategy, values)
     branch = _branch(words, needed=bool(options["preview"] or options["sweep"]))
     if options["preview"]:
