@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,25 +153,30 @@ def add(text: bytes, patterns: Iterable[bytes]) -> bytes:
     return text
 
 
-def remove(text: bytes, patterns: Iterable[bytes]) -> bytes:
-    """``text`` without our attributes on rules for ``patterns``, and without rules left empty."""
+def remove(
+    text: bytes, patterns: Iterable[bytes], attributes: Sequence[bytes] = ATTRIBUTES
+) -> bytes:
+    """``text`` without ``attributes`` on rules for ``patterns``, and without rules left empty.
+
+    Only rules that have the first of ``attributes`` are touched.
+    """
     unwanted = set(patterns)
     kept = []
     for line in _lines(text):
         rule = _parse(line)
-        if rule is None or not rule.is_ours or rule.pattern not in unwanted:
+        if rule is None or rule.pattern not in unwanted or attributes[0] not in rule.attributes:
             kept.append(line)
-        elif set(rule.attributes) - set(ATTRIBUTES):
-            kept.append(_without_ours(line))
+        elif set(rule.attributes) - set(attributes):
+            kept.append(_without(line, attributes))
     left = b"".join(kept)
     if not text.endswith(b"\n"):  # the last line has no end: nor has the one that is last now
         return left.removesuffix(b"\n").removesuffix(b"\r")
     return left
 
 
-def _without_ours(line: bytes) -> bytes:
+def _without(line: bytes, attributes: Sequence[bytes]) -> bytes:
     first, *words = re.split(rb"(?<=[ \t])(?=[^ \t])", line)
-    mine = set(ATTRIBUTES)
+    mine = set(attributes)
     end = line[len(line.rstrip(b"\r\n")) :]
     return (first + b"".join(w for w in words if w.strip(_BLANK) not in mine)).rstrip(_BLANK) + end
 
@@ -202,14 +207,14 @@ def propose(repo: Repository, folder: Path) -> list[bytes]:
     found = lookup(repo, [prefix + path for path in paths], ["filter"])
     free = [path for path in paths if "filter" not in found[prefix + path]]
     weights = {path for path in free if _is_weights(folder / os.fsdecode(path))}
-    return list(_patterns(weights, paths))
+    return list(covering(weights, paths))
 
 
-def _patterns(weights: set[bytes], paths: list[bytes]) -> Iterator[bytes]:
-    """``paths`` are all files; ``weights`` those of them to cover."""
+def covering(weights: set[bytes], paths: list[bytes]) -> Iterator[bytes]:
+    """Patterns that match just ``weights`` among ``paths``, which are all files."""
     by_suffix = defaultdict(set)
     for path in paths:
-        by_suffix[_suffix(path)].add(path)
+        by_suffix[ending(path)].add(path)
     for suffix, files in sorted(by_suffix.items()):
         mine = files & weights
         if mine and suffix and mine == files:
@@ -218,7 +223,8 @@ def _patterns(weights: set[bytes], paths: list[bytes]) -> Iterator[bytes]:
             yield from (b"/" + escape(path) for path in sorted(mine))
 
 
-def _suffix(path: bytes) -> bytes:
+def ending(path: bytes) -> bytes:
+    """``.pt``; empty where a file's name has no such end."""
     stem, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
     return dot + suffix if stem else b""
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "checkout": "write weights that are here where pointers stand",
     "remote": "where the weights of each remote are",
     "whereis": "which places have the weights of a model",
+    "migrate": "rewrite history into pointers, and back",
     "check": "what should not be committed; the pre-commit hook runs it",
     "fsck": "is every tensor that Git needs there, and whole?",
     "gc": "delete what nothing needs, store the rest smaller",

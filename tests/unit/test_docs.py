@@ -53,6 +53,12 @@ def calls(text: str) -> Iterator[tuple[str, list[str]]]:
         yield name, re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", words)
 
 
+def parameters(found: click.Command) -> list[click.Parameter]:
+    """Those of a command and of the commands in it."""
+    inner = found.commands.values() if isinstance(found, click.Group) else ()
+    return [*found.params, *(param for one in inner for param in parameters(one))]
+
+
 def anchors(page: Path) -> set[str]:
     """The names that a host gives to the headings of a page."""
     heads = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
@@ -90,7 +96,7 @@ def test_the_page_of_commands_lists_every_exit_code(kind: type[GitNNError], code
 def test_commands_and_options_that_a_text_names_exist(path: Path) -> None:
     text = path.read_text("utf-8")
     for name, options in calls("\n".join(CODE.findall(text)) if path.suffix == ".md" else text):
-        known = {o for p in command(name).params for o in (*p.opts, *p.secondary_opts)}
+        known = {o for p in parameters(command(name)) for o in (*p.opts, *p.secondary_opts)}
         assert set(options) <= known | {"-h", "--help"}, f"git nn {name} {options}"
 
 
