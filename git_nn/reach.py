@@ -90,6 +90,10 @@ class Needs:
         """Whether these are all: no Git object is absent, no skeleton unreadable."""
         return not self.absent and not any(item.blocks for item in self.unreadable)
 
+    @property
+    def skeletons(self) -> set[Oid]:
+        return set(self._skeletons)
+
     def protected(self, oid: Oid) -> bool:
         return oid in self.objects or oid in self.mentioned
 
@@ -116,6 +120,22 @@ def needs_of(repo: Repository, store: Store, revs: Sequence[str]) -> Needs:
     needs = Needs()
     _look_at_all(repo, revisions.reachable_from(repo, revs), store, needs, strict=False)
     return needs
+
+
+def needs_at(repo: Repository, store: Store, blobs: Iterable[Pointed]) -> Needs:
+    """The needs of these blobs, as far as they are pointers, alone."""
+    needs = Needs()
+    with open_reader(repo) as reader:
+        for pointed in blobs:
+            _look_at(pointed, reader, store, needs, strict=False)
+    return needs
+
+
+def standing(repo: Repository, revs: Sequence[str]) -> Iterator[Pointed]:
+    """Blobs that may be pointers in the trees of ``revs`` and in the indexes of all worktrees."""
+    for found in revisions.standing(repo, revs):
+        if found.size is not None and MIN_SIZE <= found.size <= pointers.MAX_SIZE:
+            yield Pointed(found.oid, found.path)
 
 
 def _look_at_all(

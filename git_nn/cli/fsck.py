@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from git_nn.cli.amounts import count
+from git_nn.cli.fsck_remote import checked, tell
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.fsck import Finding, Report, check, repair
 
@@ -15,15 +16,26 @@ from git_nn.fsck import Finding, Report, check, repair
 @click.command("fsck")
 @click.option("--connectivity", is_flag=True, help="Only look whether all is there; read no pack.")
 @click.option("--repair", "mend", is_flag=True, help="Mend what can be mended; loses nothing.")
+@click.option(
+    "--remote", is_flag=False, flag_value="", metavar="[NAME]",
+    help="Check what a remote has for its refs, instead of what is here.",
+)  # fmt: skip
+@click.option("--full", is_flag=True, help="With --remote: download every pack and check it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(*, connectivity: bool, mend: bool, as_json: bool) -> int:
+def command(
+    *, connectivity: bool, mend: bool, remote: str | None, full: bool, as_json: bool
+) -> int:
     """Check every pointer that Git can reach, and the packs that hold its tensors.
 
     Exit code: 0 all is well, 3 something is missing, 4 something is damaged, 6 a pointer that
-    is checked out or staged is no valid one.
+    is checked out or staged is no valid one, 8 the remote fails. With --remote, --repair sends
+    again what is here and missing or damaged there.
     """
     repo = open_repository()
     store = store_of(repo)
+    if remote is not None:
+        found = checked(repo, store, remote, full=full, mend=mend)
+        return tell(found, mended=mend, as_json=as_json)
     report = check(repo, store, connectivity=connectivity and not mend)
     if mend:
         report = repair(repo, store, report)

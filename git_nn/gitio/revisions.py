@@ -168,6 +168,11 @@ def reachable_from(repo: Repository, revs: Sequence[str]) -> Iterator[Found]:
     return _walk(_exact(repo), revs)
 
 
+def standing(repo: Repository, revs: Sequence[str]) -> Iterator[Found]:
+    """The same for the trees of ``revs`` and the indexes of all worktrees, and no history."""
+    return _walk(_exact(repo), revs, "--no-walk=unsorted", "--indexed-objects")
+
+
 def _walk(repo: Repository, roots: Iterable[str], *options: str) -> Iterator[Found]:
     walk = ("rev-list", "--objects", *options, "--missing=print", "--stdin")
     sizes = ("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize) %(rest)")

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from git_nn.errors import RemoteError
 from git_nn.remote.address import redacted
 from git_nn.remote.base import Advance
+from git_nn.remote.keys import Value
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -78,13 +79,14 @@ class BucketKeys:
     def label(self) -> str:
         return self._label
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def list(self, prefix: str) -> Iterator[Value]:
         import obstore
 
         with self._told():
             for page in obstore.list(self._store, prefix.rstrip("/")):
                 for found in page:
-                    yield found["path"], found["size"]
+                    modified = found["last_modified"].timestamp()
+                    yield Value(found["path"], found["size"], modified)
 
     def read(self, key: str, start: int, stop: int | None) -> Iterator[bytes]:
         import obstore

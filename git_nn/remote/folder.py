@@ -16,6 +16,7 @@ from pathlib import Path
 
 from git_nn.errors import RemoteError, StoreError
 from git_nn.remote.base import Advance
+from git_nn.remote.keys import Value
 from git_nn.store import folders as places
 from git_nn.store import lock, system
 from git_nn.store.failure import explain
@@ -38,7 +39,7 @@ class FolderKeys:
     def label(self) -> str:
         return str(self.root)
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def list(self, prefix: str) -> Iterator[Value]:
         folder = self.root / prefix
         with self._told():
             for inner, kind in places.listing(folder):
@@ -46,7 +47,8 @@ class FolderKeys:
                     yield from self.list(f"{prefix}{inner}/")
                 elif kind == "file":
                     with suppress(FileNotFoundError):
-                        yield f"{prefix}{inner}", system.status(folder / inner).st_size
+                        found = system.status(folder / inner)
+                        yield Value(f"{prefix}{inner}", found.st_size, found.st_mtime)
 
     def read(self, key: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self._told():

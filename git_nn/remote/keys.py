@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -29,13 +30,45 @@ from git_nn.remote.retry import persistently, resumed
 from git_nn.store.folders import INDEX, PACK, format_text
 
 PACKS = "packs/"
+TRASH = "trash/"
 FORMAT = "format"
 TARGET = 64 * 1024 * 1024  # bytes of a pack
 _KEY = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})(\.nnp|\.idx)\Z")
+_TRASHED = re.compile(r"trash/([0-9]{8}T[0-9]{6}Z)/([0-9a-f]{64})(\.nnp|\.idx)\Z")
 _UPGRADE = "upgrade git-nn"
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A key, the size of its value in bytes, and when it was written, by the medium's clock."""
+
+    key: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stands of a pack and its index: bytes, and when the younger of both was written."""
+
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """A pack or index in the trash; ``time`` is when it came there, as docs/spec-remote.md."""
+
+    time: str
+    name: str
+    suffix: str
+
+    @property
+    def key(self) -> str:
+        return f"{TRASH}{self.time}/{self.name}{self.suffix}"
 
 
 class Keys(Protocol):
@@ -49,8 +82,8 @@ class Keys(Protocol):
         """For messages: the address without credentials."""
         ...
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Each key that starts with ``prefix``, which ends with a slash, and its size in bytes.
+    def list(self, prefix: str) -> Iterator[Value]:
+        """What has a key that starts with ``prefix``, which ends with a slash.
 
         Nothing where nothing was ever written, whatever is missing for that.
         """
@@ -101,15 +134,20 @@ class KeyedRemote:
 
     def packs(self) -> list[Published]:
         sizes: dict[str, dict[str, int]] = {PACK: {}, INDEX: {}}
-        for key, size in persistently(lambda: list(self.keys.list(PACKS))):
-            match = _KEY.match(key)
-            if match:
-                sizes[match[3]][match[2]] = size
+        for name, suffix, value in self._listed():
+            sizes[suffix][name] = value.size
         return [
             Published(name, sizes[PACK][name])
             for name, size in sizes[INDEX].items()
             if name in sizes[PACK] and size <= MAX_INDEX
         ]
+
+    def _listed(self) -> Iterator[tuple[str, str, Value]]:
+        """(name, suffix, value) of all packs and indexes."""
+        for value in persistently(lambda: list(self.keys.list(PACKS))):
+            match = _KEY.match(value.key)
+            if match:
+                yield match[2], match[3], value
 
     def indexes(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         found = self._each(self._index, sorted(names))
@@ -189,6 +227,55 @@ class KeyedRemote:
             keys = [key_of(name, suffix) for name in sorted(names)]
             for _ in self._each(lambda key: persistently(lambda: self.keys.remove(key)), keys):
                 pass
+
+    # What 'git nn remote gc' asks
+
+    def kept(self) -> dict[str, Kept]:
+        """Everything that has the name of a pack, published or not."""
+        found: dict[str, Kept] = {}
+        for name, _, value in self._listed():
+            other = found.get(name, Kept(0, 0.0))
+            size, modified = other.size + value.size, max(other.modified, value.modified)
+            found[name] = Kept(size, modified)
+        return found
+
+    def trash(self) -> list[Trashed]:
+        values = persistently(lambda: list(self.keys.list(TRASH)))
+        matches = (_TRASHED.match(value.key) for value in values)
+        return [Trashed(*match.groups()) for match in matches if match]
+
+    def trashed_index(self, item: Trashed) -> bytes | None:
+        """None where it has gone meanwhile."""
+        try:
+            return self._value(item.key, MAX_INDEX)
+        except FileNotFoundError:
+            return None
+
+    def retire(self, names: Collection[str], time: str) -> None:
+        """Move packs to the trash, their indexes first: what is listed must be there."""
+        for suffix in (INDEX, PACK):
+            pairs = [(key_of(n, suffix), Trashed(time, n, suffix).key) for n in sorted(names)]
+            self._move(pairs)
+
+    def restore(self, items: Collection[Trashed]) -> None:
+        """Bring packs back from the trash, then their indexes."""
+        for suffix in (PACK, INDEX):
+            found = [item for item in items if item.suffix == suffix]
+            self._move([(item.key, key_of(item.name, suffix)) for item in found])
+
+    def discard(self, items: Collection[Trashed]) -> None:
+        """Delete from the trash, for good."""
+        keys = [item.key for item in items]
+        for _ in self._each(lambda key: persistently(lambda: self.keys.remove(key)), keys):
+            pass
+
+    def _move(self, pairs: Sequence[tuple[str, str]]) -> None:
+        def move(pair: tuple[str, str]) -> None:
+            with suppress(FileNotFoundError):  # gone, or moved by an attempt whose answer was lost
+                persistently(lambda: self.keys.move(*pair))
+
+        for _ in self._each(move, pairs):
+            pass
 
     def _each(self, work: Callable[[Item], Found], items: Sequence[Item]) -> Iterator[Found]:
         """``work`` of every item, several at once; the first failure ends it."""

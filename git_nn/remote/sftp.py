@@ -39,10 +39,11 @@ Answer = tuple[int, memoryview]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the server says of a file; ``kind`` as in st_mode."""
+    """What the server says of a file; ``kind`` as in st_mode, ``modified`` as in st_mtime."""
 
     size: int
     kind: int
+    modified: int
 
 
 class FailedError(Exception):
@@ -331,7 +332,7 @@ def _string(data: memoryview) -> tuple[memoryview, memoryview]:
 
 def _attributes(data: memoryview) -> tuple[Status, memoryview]:
     (flags,) = struct.unpack_from(">I", data)
-    at, size, kind = 4, 0, 0
+    at, size, kind, modified = 4, 0, 0, 0
     for bit, length in enumerate(_SHIFTS):
         if flags & 1 << bit:
             if bit == 0:
@@ -339,6 +340,8 @@ def _attributes(data: memoryview) -> tuple[Status, memoryview]:
             if bit == 2:
                 (mode,) = struct.unpack_from(">I", data, at)
                 kind = mode & 0o170000
+            if bit == 3:
+                (modified,) = struct.unpack_from(">I", data, at + 4)
             at += length
     rest = data[at:]
     if flags & 0x80000000:
@@ -346,4 +349,4 @@ def _attributes(data: memoryview) -> tuple[Status, memoryview]:
         rest = rest[4:]
         for _ in range(2 * count):
             _, rest = _string(rest)
-    return Status(size, kind), rest
+    return Status(size, kind, modified), rest

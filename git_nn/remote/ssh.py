@@ -17,6 +17,7 @@ from git_nn.errors import RemoteError
 from git_nn.gitio.repository import Repository
 from git_nn.remote.address import redacted
 from git_nn.remote.base import Advance
+from git_nn.remote.keys import Value
 from git_nn.remote.sftp import (
     CREATE,
     EXCLUSIVE,
@@ -85,11 +86,11 @@ class SftpKeys:
                 return False
             return True
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def list(self, prefix: str) -> Iterator[Value]:
         with self._told() as session:
             yield from self._below(session, prefix)
 
-    def _below(self, session: Sftp, prefix: str) -> Iterator[tuple[str, int]]:
+    def _below(self, session: Sftp, prefix: str) -> Iterator[Value]:
         try:
             found = list(session.list(self._path(prefix.rstrip("/"))))
         except FileNotFoundError:
@@ -98,7 +99,7 @@ class SftpKeys:
             if status.kind == FOLDER and name not in (".", ".."):
                 yield from self._below(session, f"{prefix}{name}/")
             elif status.kind == FILE:
-                yield f"{prefix}{name}", status.size
+                yield Value(f"{prefix}{name}", status.size, status.modified)
 
     def read(self, key: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self._told() as session:

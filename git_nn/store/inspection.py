@@ -80,6 +80,26 @@ def verify(folders: Folders, name: str, base_of: BaseOf, read: Read) -> list[Dam
     return found + _check_index(file, size, entries)
 
 
+def verify_bytes(file: PackFile) -> list[Damage]:
+    """What is wrong with a pack and its index, as far as no frame need be decoded for it."""
+    with file.opened() as fd:
+        size = system.file_size(fd)
+        found = [*_check_file(file.name, fd, size)]
+        entries = []
+        for item in pack.scan(fd, size):
+            if isinstance(item, pack.Gap):
+                found.append(
+                    Damage(file.name, None, f"bytes {item.start}..{item.stop} are no frame")
+                )
+                continue
+            entries.append(item)
+            try:
+                pack.read_frame(fd, item).check()
+            except DamageError as error:
+                found.append(Damage(file.name, item.header.id, str(error)))
+    return found + _check_index(file, size, entries)
+
+
 def _check_file(name: str, fd: int, size: int) -> Iterator[Damage]:
     """The header, and the name against the bytes."""
     try:

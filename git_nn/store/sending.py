@@ -57,13 +57,13 @@ def plan(frames: Frames, oids: Iterable[Oid], there: There) -> Parcel:
             if there(oid) is None:
                 missing.append(oid)
             continue
-        wanted |= {one for one in ids if not _is_closed(one, there)}
+        wanted |= {one for one in ids if not is_closed(one, there)}
     copies, files = _chosen(frames, wanted, there)
     missing += sorted(wanted - copies.keys())
     return Parcel(tuple(copies.values()), files, tuple(missing))
 
 
-def _is_closed(oid: Oid, there: There) -> bool:
+def is_closed(oid: Oid, there: There) -> bool:
     """Whether the frame and its bases are there, each with a smaller depth than the last."""
     header = there(oid)
     while header is not None and header.depth:
@@ -86,7 +86,7 @@ def _chosen(
         described = [one for pack in files.values() if (one := info.describe(pack)) is not None]
         copies = choose(described, wanted)
         bases = {copy.frame.base for copy in copies.values() if copy.frame.base is not None}
-        new = {base for base in bases - wanted if not _is_closed(base, there)}
+        new = {base for base in bases - wanted if not is_closed(base, there)}
         if not new:
             return _deepened(copies, there), files
         wanted |= new

@@ -8,7 +8,7 @@ what they say of a frame is compared with the frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from git_nn.objects.oid import Oid
 from git_nn.remote.base import MAX_PACK, Remote
 from git_nn.store import index as indexes
 from git_nn.store import system
+from git_nn.store.folders import INDEX
 from git_nn.store.frame import DamageError, Header
 from git_nn.store.index import Entry, Index
 from git_nn.store.pack import write_file
@@ -52,8 +53,13 @@ def _order(copy: tuple[str, Entry]) -> tuple[int, int, str]:
 
 
 def ask(remote: Remote, cache: Path) -> Holdings:
-    """What ``remote`` has now; ``cache`` is the folder of its indexes in this clone."""
-    names = {pack.name for pack in remote.packs() if (pack.size or 0) <= MAX_PACK}
+    """What ``remote`` has now; ``cache`` is the folder of its indexes in this clone.
+
+    A pack that has another length than its index says is none; a push sends it again.
+    """
+    sizes = {pack.name: pack.size for pack in remote.packs() if (pack.size or 0) <= MAX_PACK}
+    names = sizes.keys()
+    _forget(cache, names)
     known = dict(_cached(cache, names))
     for name, data in remote.indexes(names - known.keys()):
         try:
@@ -64,10 +70,19 @@ def ask(remote: Remote, cache: Path) -> Holdings:
                 hint="run 'git nn fsck --remote' in a clone that has the weights",
             ) from error
         _keep(cache, name, data)
-    return Holdings(remote, known)
+    whole = {name: one for name, one in known.items() if sizes[name] in (None, one.pack_size)}
+    return Holdings(remote, whole)
 
 
-def _cached(cache: Path, names: set[str]) -> Iterator[tuple[str, Index]]:
+def _forget(cache: Path, names: Collection[str]) -> None:
+    """Drop the indexes of packs that are gone: nobody may count on them any more."""
+    for path in cache.glob(f"*{INDEX}"):
+        if path.stem not in names:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _cached(cache: Path, names: Collection[str]) -> Iterator[tuple[str, Index]]:
     for name in names:
         with suppress(OSError, DamageError):
             yield name, indexes.parse((cache / f"{name}.idx").read_bytes(), name)

@@ -96,16 +96,20 @@ def push(
         parcel = plan(repo, store, holdings, needs)
         if not parcel.copies:
             return sent
-        sent = _add(sent, parcel, _send(store, remote, parcel, begin))
+        sent = _add(sent, parcel, send(store, remote, parcel, begin))
         holdings = ask(remote, cache)
     raise RemoteError(
         f"{remote.label} has not kept what was sent to it", hint="run 'git push' again"
     )
 
 
-def _send(
-    store: LocalStore, remote: Remote, parcel: Parcel, begin: Callable[[int], Advance]
+def send(
+    store: LocalStore,
+    remote: Remote,
+    parcel: Parcel,
+    begin: Callable[[int], Advance] = lambda _: silent,
 ) -> list[Outgoing]:
+    """Publish a parcel as packs, whatever else is missing there; the packs."""
     with store.scratch() as scratch, store.shared():
         packs = sending.write(parcel, Path(scratch) / "sending", remote.max_pack)
         outgoing = [

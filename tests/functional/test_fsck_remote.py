@@ -1,0 +1,101 @@
+"""git nn fsck --remote: what a remote has lost is named, and sent again from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.damage import flip, nn_dir, truncate, weights
+from tests.support.git import Repo
+
+NAME = "model.safetensors"
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Repo:
+    bare = Repo(tmp_path / "far.git")
+    bare.path.mkdir()
+    bare.git("init", "-q", "--bare", "-b", "main", ".")
+    return bare
+
+
+@pytest.fixture
+def near(repo: Repo, far: Repo) -> Repo:
+    """Two packs are there, and something is here that was not pushed."""
+    repo.git("remote", "add", "origin", str(far.path))
+    for seed in (1, 2):
+        repo.write(NAME, weights(seed))
+        repo.commit(f"version {seed}")
+        repo.git("push", "-qu", "origin", "main")
+    repo.write(NAME, weights(3))
+    repo.commit("not pushed")
+    return repo
+
+
+def files(far: Repo, suffix: str) -> list[Path]:
+    return sorted((far.path / "nn/packs").rglob(f"*{suffix}"))
+
+
+def heals(near: Repo, far: Repo, tmp_path: Path, *level: str) -> None:
+    assert "repaired: " in near.nn("fsck", "--remote", *level, "--repair").text
+    near.nn("fsck", "--remote", *level)
+    near.path.rename(tmp_path / "gone")
+    Repo(tmp_path).nn("install")
+    far.git("clone", "-q", str(far.path), str(tmp_path / "new"))
+    new = Repo(tmp_path / "new")
+    new.nn("fetch", "--all")
+    new.nn("fsck")
+    assert new.read(NAME) == weights(2)
+
+
+def test_a_whole_remote_is_well_though_not_all_was_pushed(near: Repo) -> None:
+    assert near.nn("fsck", "--remote").text.startswith("ok: 2 packs")
+    near.nn("fsck", "--remote", "origin", "--full")
+
+
+@pytest.mark.parametrize("suffix", [".nnp", ".idx"])
+def test_what_is_lost_is_named_and_sent_again(
+    near: Repo, far: Repo, tmp_path: Path, suffix: str
+) -> None:
+    for path in files(far, suffix):
+        path.chmod(0o644)
+        path.unlink()
+    told = near.nn("fsck", "--remote", code=3)
+    assert f"tensor w of {NAME}" in told.text
+    assert "but it is here" in told.text
+    heals(near, far, tmp_path)
+
+
+def test_a_pack_that_was_cut_off_is_sent_again(near: Repo, far: Repo, tmp_path: Path) -> None:
+    truncate(files(far, ".nnp")[0], 100)
+    assert "it has 100 of" in near.nn("fsck", "--remote", code=4).text
+    heals(near, far, tmp_path)
+
+
+def test_an_index_that_is_damaged_is_found_and_replaced(
+    near: Repo, far: Repo, tmp_path: Path
+) -> None:
+    flip(files(far, ".idx")[0], 2000)
+    assert "index" in near.nn("fsck", "--remote", code=4).text
+    heals(near, far, tmp_path)
+
+
+def test_a_flipped_bit_is_found_by_reading_all(near: Repo, far: Repo, tmp_path: Path) -> None:
+    flip(files(far, ".nnp")[0], 300)
+    near.nn("fsck", "--remote")
+    assert "do not match its name" in near.nn("fsck", "--remote", "--full", code=4).text
+    heals(near, far, tmp_path, "--full")
+
+
+def test_a_damaged_pack_stays_where_the_weights_are_not_here(near: Repo, far: Repo) -> None:
+    """Some of its frames may still be whole."""
+    for path in files(far, ".nnp"):
+        flip(path, 300)
+    for path in (nn_dir(near) / "packs").rglob("*.nnp"):
+        path.chmod(0o644)
+        path.unlink()
+    before = [path.name for path in files(far, ".nnp")]
+    told = near.nn("fsck", "--remote", "--full", "--repair", code=4)
+    assert "nor is it here" in told.text
+    assert [path.name for path in files(far, ".nnp")] == before
