@@ -29,6 +29,7 @@ from git_nn.objects import pointer as pointers
 from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer
 from git_nn.reach import Needs, Place, commit_of, find_needs, place_of
+from git_nn.remote.seen import seen
 from git_nn.store.info import Damage, PackInfo
 from git_nn.store.local import LocalStore
 from git_nn.worktree import Tracked, is_pointer_on_disk, tracked
@@ -36,6 +37,7 @@ from git_nn.worktree import Tracked, is_pointer_on_disk, tracked
 Kind = Literal["missing", "damaged", "pointer", "index", "note"]
 _CODES: tuple[tuple[Kind, int], ...] = (("damaged", 4), ("missing", 3), ("pointer", 6))
 _LOCATED = 100  # walking history for the place of each of more would take too long
+_NAMED = 3
 _TMP_AGE = 86_400.0
 
 
@@ -126,6 +128,10 @@ def _object_findings(
             "a checkout brings them",
         )
         missing = [oid for oid in missing if oid not in set(held)]
+    far = seen(store.folders, missing)
+    if far:
+        yield _note_of_far(repo, needs, [oid for oid in missing if oid in far])
+        missing = [oid for oid in missing if oid not in far]
     troubles: list[tuple[Kind, Oid, str]] = [
         ("missing", oid, "is not in the store") for oid in missing
     ]
@@ -134,6 +140,16 @@ def _object_findings(
     for number, (kind, oid, what) in enumerate(troubles):
         place = place_of(repo, needs, oid) if number < _LOCATED else None
         yield Finding(kind, f"{place or oid.hex()[:12]} {what}", oid.hex(), place=place)
+
+
+def _note_of_far(repo: Repository, needs: Needs, oids: Sequence[Oid]) -> Finding:
+    named = ", ".join(str(place_of(repo, needs, oid)) for oid in oids[:_NAMED])
+    rest = f" and {len(oids) - _NAMED} more" if len(oids) > _NAMED else ""
+    return Finding(
+        "note",
+        f"not here, but a remote had them when it was last asked: {named}{rest}; "
+        "'git nn fsck --remote' asks again",
+    )
 
 
 def _suspects(store: LocalStore, needs: Needs, damages: Sequence[Damage]) -> list[Oid]:

@@ -6,7 +6,8 @@
 2. What to keep is found under the exclusive lock, where no batch is under way. A first
    walk before that does nearly all of the reading, so that the lock is short; what it
    found is kept, too.
-3. Nothing is swept when anything that is needed is missing or cannot be read.
+3. Nothing is swept when anything that is needed cannot be read, or is missing and no remote
+   was seen to have it.
 4. Retired packs go to the trash, where readers still find them, and leave it for good
    only when they were in it for the grace time, and a day at least.
 5. A pack is taken away for having better copies elsewhere only when these were decoded.
@@ -15,13 +16,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from git_nn.errors import DamagedObjectError, MissingObjectError
 from git_nn.gitio.repository import Repository
 from git_nn.objects.oid import Oid
 from git_nn.reach import Needs, find_needs
+from git_nn.remote.seen import seen
 from git_nn.store.copies import Copy, choose
 from git_nn.store.frame import LIST
 from git_nn.store.info import FrameInfo, PackInfo
@@ -86,27 +90,58 @@ def collect(repo: Repository, store: LocalStore, *, grace_days: float, now: floa
         cleaned = tuple(store.clean_tmp(TMP_AGE))
         if sweep.blocked:
             return Swept(sweep, cleaned=cleaned)
-        store.check(sweep.instead)
-        new = store.rewrite(sweep.keep) if sweep.keep else []
-        for names, take_away in ((sweep.retire, store.retire), (sweep.drop, store.drop)):
-            for name in names:
-                if name not in new:  # a rewritten pack may come out as the very same one
-                    take_away(name)
-        store.remove_stray_indexes()
+        new = carry_out(store, sweep, store.retire)
         deleted = store.empty_trash(max(grace_days * DAY, TRASH_LEAST))
     return Swept(sweep, tuple(new), tuple(deleted), cleaned)
 
 
-def _plan(store: LocalStore, needs: Needs, limit: float) -> Sweep:
-    blocked = _obstacles(store, needs)
+def carry_out(store: LocalStore, sweep: Sweep, take_away: Callable[[str], None]) -> list[str]:
+    """Do what a plan says, ``take_away`` what it retires; the packs written for that.
+
+    Only inside ``exclusive``.
+    """
+    store.check(sweep.instead)
+    new = store.rewrite(sweep.keep) if sweep.keep else []
+    for names, remove in ((sweep.retire, take_away), (sweep.drop, store.drop)):
+        for name in names:
+            if name not in new:  # a rewritten pack may come out as the very same one
+                remove(name)
+    store.remove_stray_indexes()
+    return new
+
+
+def all_but(store: LocalStore, needs: Needs, free: Collection[Oid]) -> Sweep:
+    """A plan that frees these objects and nothing else, be it needed or not.
+
+    What the rest is made of or based upon stays.
+    """
     packs = list(store.packs())
-    empty = Sweep(
-        needs.pointer_count, len(needs.objects), len(packs), sum(pack.size for pack in packs)
-    )
+    frames = [frame for pack in packs for frame in pack.frames]
+    going = {part for frame in frames if frame.id in free for part in (frame.id, *frame.parts)}
+    empty = _empty(needs, packs)
+    try:
+        live = _closure(store, packs, {frame.id for frame in frames} - going)
+    except DamagedObjectError as error:
+        return replace(empty, blocked=(error.message,))
+    return plan(empty, packs, live, math.inf)
+
+
+def _empty(needs: Needs, packs: Sequence[PackInfo]) -> Sweep:
+    size = sum(pack.size for pack in packs)
+    return Sweep(needs.pointer_count, len(needs.objects), len(packs), size)
+
+
+def _plan(store: LocalStore, needs: Needs, limit: float) -> Sweep:
+    missing = set(store.missing(needs.objects))
+    blocked = _obstacles(needs, len(missing - seen(store.folders, missing)))
+    packs = list(store.packs())
+    empty = _empty(needs, packs)
     if blocked:
         return replace(empty, blocked=tuple(blocked))
     try:
-        roots = [*needs.objects, *_present(store, needs.mentioned), *_young_bases(packs, limit)]
+        here = {frame.id for pack in packs for frame in pack.frames}
+        roots = [oid for oid in needs.objects if oid in here or oid not in missing]
+        roots += [*_present(store, needs.mentioned), *_young_bases(packs, limit)]
         live = _closure(store, packs, roots)
     except (MissingObjectError, DamagedObjectError) as error:
         return replace(empty, blocked=(error.message,))
@@ -124,7 +159,7 @@ def _young_bases(packs: Sequence[PackInfo], limit: float) -> list[Oid]:
     return [frame.base for frame in young if frame.base is not None]
 
 
-def _obstacles(store: LocalStore, needs: Needs) -> list[str]:
+def _obstacles(needs: Needs, lost: int) -> list[str]:
     found = []
     if needs.absent:
         found.append(
@@ -132,9 +167,8 @@ def _obstacles(store: LocalStore, needs: Needs) -> list[str]:
             "so what they need is not known"
         )
     found += [item.why for item in needs.unreadable if item.blocks]
-    missing = store.missing(needs.objects)
-    if missing:
-        found.append(f"{len(missing)} objects that pointers need are not in the store")
+    if lost:
+        found.append(f"{lost} objects that pointers need are not in the store")
     return found
 
 
@@ -161,8 +195,9 @@ def _below(store: LocalStore, frames: Mapping[Oid, list[FrameInfo]], oid: Oid) -
     parts = [part for copy in copies for part in copy.parts]
     if not parts and any(copy.kind == LIST for copy in copies):
         parts = store.parts(oid)
-    if not copies:  # in an alternate, which may have only the list of it
-        parts = [part for part in store.parts(oid) if part != oid]
+    if not copies:  # in an alternate, which may have only the list of it, or not here at all
+        with suppress(MissingObjectError):
+            parts = [part for part in store.parts(oid) if part != oid]
     return below + parts
 
 

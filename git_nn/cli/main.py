@@ -40,6 +40,7 @@ COMMANDS = {
     "migrate": "rewrite history into pointers, and back",
     "check": "what should not be committed; the pre-commit hook runs it",
     "fsck": "is every tensor that Git needs there, and whole?",
+    "prune": "free the space of old versions that a remote holds",
     "gc": "delete what nothing needs, store the rest smaller",
     "du": "where the bytes go",
     "doctor": "what is wrong with the set-up, and how to mend it",

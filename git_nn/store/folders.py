@@ -53,9 +53,13 @@ class Folders:
     def partial(self) -> Path:
         return self.root / "cache" / "partial"
 
+    @property
+    def remotes(self) -> Path:
+        return self.root / "cache" / "remotes"
+
     def remote(self, name: str) -> Path:
         """Indexes of a remote that have been read."""
-        return self.root / "cache" / "remotes" / name
+        return self.remotes / name
 
     @property
     def lock(self) -> Path:
