@@ -7,6 +7,7 @@ import json
 import click
 
 from git_nn.cli.amounts import count
+from git_nn.cli.remote_gc import gc
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.progress import human
 from git_nn.errors import GitNNError, RemoteError, UsageError
@@ -28,6 +29,9 @@ def command(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_)
+
+
+command.add_command(gc)
 
 
 @command.command("add")

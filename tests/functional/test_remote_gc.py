@@ -1,0 +1,134 @@
+"""git nn remote gc: what no ref needs goes, by way of the trash; a push meanwhile loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.damage import weights
+from tests.support.git import Repo
+
+NAME = "model.safetensors"
+LONG = 30 * 86_400
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Repo:
+    bare = Repo(tmp_path / "far.git")
+    bare.path.mkdir()
+    bare.git("init", "-q", "--bare", "-b", "main", ".")
+    return bare
+
+
+@pytest.fixture
+def near(repo: Repo, far: Repo) -> Repo:
+    """A branch was pushed and deleted again, a month ago."""
+    repo.git("remote", "add", "origin", str(far.path))
+    repo.write(NAME, weights(1))
+    repo.commit("kept")
+    repo.git("push", "-qu", "origin", "main")
+    repo.git("switch", "-qc", "side")
+    repo.write(NAME, weights(2))
+    repo.commit("not kept")
+    repo.git("push", "-q", "origin", "side")
+    repo.git("push", "-q", "origin", ":side")
+    repo.git("switch", "-q", "main")
+    repo.git("branch", "-q", "-D", "side")
+    age(far)
+    return repo
+
+
+def age(far: Repo) -> None:
+    then = time.time() - LONG
+    for path in (far.path / "nn/packs").rglob("*.*"):
+        os.utime(path, (then, then))
+
+
+def packs(far: Repo, folder: str = "packs") -> set[str]:
+    return {path.name for path in (far.path / "nn" / folder).rglob("*.nnp")}
+
+
+def gc(repo: Repo, *options: str) -> dict[str, list[str]]:
+    found = json.loads(repo.nn("remote", "gc", "origin", "--json", *options).text)
+    return {key: found[key] for key in ("retire", "restore", "delete")}
+
+
+def test_a_plan_changes_nothing_and_says_what_would_go(near: Repo, far: Repo) -> None:
+    before = packs(far)
+    text = near.nn("remote", "gc", "origin").text
+    assert "would move to the trash: 1 pack" in text
+    assert "--yes" in text
+    assert packs(far) == before
+    assert len(gc(near, "--yes", "-n")["retire"]) == 1
+    assert packs(far) == before
+
+
+def test_what_no_ref_needs_goes_to_the_trash_and_then_for_good(near: Repo, far: Repo) -> None:
+    (name,) = gc(near, "--yes")["retire"]
+    assert (len(packs(far)), packs(far, "trash")) == (1, {f"{name}.nnp"})
+    assert gc(near, "--yes", "--grace", "0")["delete"] == []  # a day at least
+    (bin_,) = (far.path / "nn/trash").iterdir()
+    bin_.rename(bin_.with_name("20260102T030405Z"))
+    assert len(gc(near, "--yes")["delete"]) == 2
+    assert packs(far, "trash") == set()
+    near.path.rename(near.path.with_name("gone"))
+    Repo(far.path.parent).nn("install")
+    far.git("clone", "-q", str(far.path), str(near.path))
+    assert near.read(NAME) == weights(1)
+
+
+def test_what_is_young_stays(near: Repo, far: Repo) -> None:
+    for path in (far.path / "nn/packs").rglob("*.*"):
+        os.utime(path)
+    assert gc(near, "--yes")["retire"] == []
+    assert "but new" in near.nn("remote", "gc", "origin").text
+
+
+def test_a_ref_that_comes_back_brings_its_weights_out_of_the_trash(near: Repo, far: Repo) -> None:
+    """As when a push had relied on a pack just before it went."""
+    (name,) = gc(near, "--yes")["retire"]
+    side = near.git("log", "-g", "-1", "--format=%H", "--grep-reflog=not kept", "HEAD").text.strip()
+    near.git("push", "-q", "--no-verify", "origin", f"{side}:refs/heads/side")
+    assert {item["name"] for item in gc(near, "--yes")["restore"]} == {name}  # type: ignore[call-overload]
+    assert packs(far, "trash") == set()
+    assert len(packs(far)) == 2
+    assert gc(near, "--yes")["retire"] == []
+
+
+def test_a_push_after_it_sends_again_what_went(near: Repo, far: Repo) -> None:
+    gc(near, "--yes")
+    side = near.git("log", "-g", "-1", "--format=%H", "--grep-reflog=not kept", "HEAD").text.strip()
+    near.git("push", "-q", "origin", f"{side}:refs/heads/side")
+    assert len(packs(far)) == 2
+
+
+def test_a_ref_that_is_not_here_forbids_it(near: Repo, far: Repo, tmp_path: Path) -> None:
+    other = Repo(tmp_path / "other")
+    near.git("clone", "-q", str(far.path), str(other.path))
+    other.git("switch", "-qc", "theirs")
+    other.git("commit", "-q", "--allow-empty", "-m", "theirs")
+    other.git("push", "-q", "origin", "theirs")
+    told = near.nn("remote", "gc", "origin", "--yes", code=2).errors
+    assert "refs/heads/theirs of origin is not in this clone" in told
+    near.git("fetch", "-q")
+    assert len(gc(near, "--yes")["retire"]) == 1
+
+
+def test_other_remotes_that_share_the_place_are_asked_too(near: Repo, far: Repo) -> None:
+    fork = far.path.with_name("fork.git")
+    near.git("clone", "-q", "--bare", str(far.path), str(fork))
+    side = near.git("log", "-g", "-1", "--format=%H", "--grep-reflog=not kept", "HEAD").text.strip()
+    near.git("remote", "add", "fork", str(fork))
+    near.git("config", "nn.url", str(far.path / "nn"))
+    near.git("push", "-q", "--no-verify", "fork", f"{side}:refs/heads/side")
+    near.git("update-ref", "-d", "refs/remotes/fork/side")
+    assert gc(near, "--yes")["retire"] == []
+
+
+def test_where_only_the_server_can_free_space_it_says_so(near: Repo) -> None:
+    near.nn("remote", "add", "origin", "git")
+    assert "only its server" in near.nn("remote", "gc", "origin", code=2).errors
