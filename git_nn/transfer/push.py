@@ -66,7 +66,8 @@ def plan(repo: Repository, store: LocalStore, holdings: Holdings, needs: Needs) 
         raise MissingObjectError(
             oid.hex(),
             what=f"{what}, which {holdings.remote.label} lacks,",
-            hint="run 'git nn fsck --repair'; to push without: git push --no-verify",
+            hint="run 'git nn fetch --all', then 'git nn fsck --repair'; to push without:"
+            " git push --no-verify",
         )
     return parcel
 
