@@ -87,7 +87,7 @@ def into(refs: tuple[str, ...], *, everything: bool, **options: Any) -> None:
 def out_of(refs: tuple[str, ...], *, everything: bool, to: Any) -> None:
     """Rewrite the current branch, or REFs: pointers become the files that they stand for.
 
-    Exit codes: 0 done, 2 not ready, or weights are not here.
+    Exit codes: 0 done, 2 not ready, 3 weights are not here.
     """
     repo = open_repository()
     wanted = swap.wanted_refs(repo, refs, everything=everything)

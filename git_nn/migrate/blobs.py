@@ -21,6 +21,7 @@ from git_nn.migrate import lfs
 from git_nn.remote.lfs_batch import Item
 
 IN_MEMORY = 32 * 1024 * 1024
+FETCH = "run 'git lfs fetch --all'"
 _PIECE = 1024 * 1024
 
 
@@ -33,7 +34,6 @@ class Blobs:
     scratch: Path
     lfs_folder: Path
     _items: dict[str, Item | None] = field(default_factory=dict)
-    _sound: set[str] = field(default_factory=set)
 
     def item(self, blob: str) -> Item | None:
         """The object of Git LFS that the blob stands for."""
@@ -53,7 +53,7 @@ class Blobs:
 
     @contextmanager
     def opened(self, blob: str) -> Iterator[Source]:
-        """The content; MissingObjectError or DamagedObjectError for one of Git LFS."""
+        """The content; MissingObjectError where Git LFS has it not here."""
         item = self.item(blob)
         if item is not None:
             with self._of_lfs(item) as source:
@@ -68,33 +68,28 @@ class Blobs:
                 file.flush()
                 yield FileSource.of(file.fileno())
 
+    def verify(self, blob: str, source: Source) -> None:
+        """DamagedObjectError where the content is one of Git LFS, and not what that named so."""
+        item = self.item(blob)
+        if item is None:
+            return
+        hasher = hashlib.sha256()
+        for piece in pieces(source, 0, source.size):
+            hasher.update(piece)
+        if hasher.hexdigest() != item.oid:
+            why = "it is not what Git LFS named so"
+            raise DamagedObjectError(item.oid, why, hint="run 'git lfs fsck'")
+
     @contextmanager
     def _of_lfs(self, item: Item) -> Iterator[Source]:
         path = lfs.path_of(self.lfs_folder, item)
         if not lfs.is_here(self.lfs_folder, item):
             raise MissingObjectError(item.oid, what="an object of Git LFS", hint=FETCH)
         with path.open("rb") as file:
-            source = FileSource.of(file.fileno())
-            if item.oid not in self._sound:
-                _verify(source, item)
-                self._sound.add(item.oid)
-            yield source
+            yield FileSource.of(file.fileno())
 
     def _length(self, blob: str) -> int:
         info = self.reader.info(blob)
         if info is None:
             raise GitNNError(f"Git has not the blob {blob[:12]}", hint="run 'git fsck'")
         return info[2]
-
-
-FETCH = "run 'git lfs fetch --all'"
-
-
-def _verify(source: Source, item: Item) -> None:
-    hasher = hashlib.sha256()
-    for piece in pieces(source, 0, source.size):
-        hasher.update(piece)
-    if hasher.hexdigest() != item.oid:
-        raise DamagedObjectError(
-            item.oid, "it is not what Git LFS named so", hint="run 'git lfs fsck'"
-        )

@@ -18,8 +18,8 @@ from git_nn.remote.lfs_batch import Item, pointer_text
 
 LONGEST = 1024  # bytes of a pointer, as in git-lfs
 _POINTER = re.compile(
-    rb"\s*version https?://(?:git-lfs|hawser|git-media)\.(?:github\.com|io)/spec/[a-z0-9]+\r?\n"
-    rb"oid sha256:([0-9a-f]{64})\r?\nsize ([0-9]{1,18})\s*\Z"
+    rb"\s*version https?://(?:git-lfs\.github\.com/spec/v1|hawser\.github\.com/spec/v1"
+    rb"|git-media\.io/v/2)\r?\noid sha256:([0-9a-f]{64})\r?\nsize ([0-9]{1,18})\s*\Z"
 )
 
 

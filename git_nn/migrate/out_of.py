@@ -30,7 +30,8 @@ def export(
 ) -> Exported:
     """Rewrite ``refs`` without pointers; nothing moves where this raises.
 
-    UsageError where the repository is not ready for it, or weights are not here.
+    UsageError where the repository is not ready for it, MissingObjectError where weights are
+    not here.
     """
     swap.check_ready(repo, list(refs))
     if form == "lfs":

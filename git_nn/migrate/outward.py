@@ -16,7 +16,7 @@ from typing import Literal
 
 from git_nn import smudge
 from git_nn.adopt import lacks
-from git_nn.errors import GitNNError, UsageError
+from git_nn.errors import GitNNError, MissingObjectError
 from git_nn.formats.base import FileSource, pieces
 from git_nn.gitio.new_pack import NewPack
 from git_nn.gitio.objects import Reader
@@ -130,12 +130,14 @@ def folders_of(files: dict[bytes, list[str]], blobs: AbstractSet[str]) -> set[by
 def check_present(
     repo: Repository, reader: Reader, store: LocalStore, blobs: dict[str, bytes]
 ) -> None:
-    """UsageError, with path and commit, where the store has not all that pointers need."""
+    """MissingObjectError, with path and commit, where the store has not all of a pointer."""
     for blob, path in blobs.items():
         pointer = _pointer(reader, blob)
-        if pointer is not None and lacks(store, pointer):
+        missing = lacks(store, pointer) if pointer is not None else []
+        if missing:
             commit = commit_of(repo, Pointed(blob, path))
-            raise UsageError(
-                f"the weights of {os.fsdecode(path)} ({commit}) are not all here",
+            raise MissingObjectError(
+                missing[0].hex(),
+                what=f"a part of {os.fsdecode(path)} ({commit})",
                 hint="run 'git nn fetch --all'",
             )

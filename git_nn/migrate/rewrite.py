@@ -47,8 +47,7 @@ def take(repo: Repository, rewriter: Rewriter, done: Rewritten, reason: str) -> 
     rewriter.pack.finish()
     _copy_notes(repo, rewriter.commits)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    kept = repo.git("for-each-ref", "--format=%(refname)", f"{swap.KEPT}{stamp}*").decode()
-    while f"{swap.KEPT}{stamp}/" in kept:
+    while repo.git("for-each-ref", "--count=1", f"{swap.KEPT}{stamp}"):
         stamp += "x"  # two in one second
     swap.move(repo, done.moved, stamp, reason)
 

@@ -174,6 +174,20 @@ def test_undo_puts_back_refs_index_and_work_tree(grown: Repo) -> None:
     assert grown.nn("migrate", "undo", code=2).errors.startswith("git-nn: there is no migration")
 
 
+def test_a_repository_of_sha256_without_a_work_tree_is_migrated(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    near = Repo(tmp_path / "new")
+    near.git("init", "-q", "-b", "main", "--object-format=sha256", ".")
+    near.write("model.safetensors", weights(1))
+    before = near.commit()
+    near.git("clone", "-q", "--bare", ".", str(tmp_path / "bare"))
+    bare = Repo(tmp_path / "bare")
+    bare.nn("migrate", "import")
+    assert bare.blob("main:model.safetensors").startswith(MAGIC)
+    bare.nn("migrate", "export")
+    assert bare.git("rev-parse", "main").text.strip() == before
+
+
 def test_undo_takes_no_commit_from_a_branch_that_went_on(grown: Repo) -> None:
     grown.nn("migrate", "import", "--everything")
     grown.git("commit", "-q", "--allow-empty", "-m", "more")
@@ -292,6 +306,26 @@ def test_weights_leave_git_lfs_and_come_back(with_lfs: Repo) -> None:
     assert trees[0] == trees[1], "the pointers are those that git-lfs wrote"
 
 
+def test_a_pointer_of_git_lfs_in_the_work_tree_becomes_the_weights(with_lfs: Repo) -> None:
+    name = "sub/model.safetensors"
+    (with_lfs.path / name).unlink()
+    with_lfs.git("checkout", "--", name, env={"GIT_LFS_SKIP_SMUDGE": "1"})
+    assert with_lfs.read(name) == with_lfs.blob(f"HEAD:{name}")
+    with_lfs.nn("migrate", "import")
+    assert with_lfs.read(name) == weights(1, 0.5)
+    assert with_lfs.status() == ""
+
+
+def test_an_object_of_git_lfs_that_is_damaged_is_not_taken(with_lfs: Repo) -> None:
+    oid = hashlib.sha256(weights(1)).hexdigest()
+    path = with_lfs.path / f".git/lfs/objects/{oid[:2]}/{oid[2:4]}/{oid}"
+    path.chmod(0o644)
+    path.write_bytes(weights(2))
+    before = refs(with_lfs)
+    assert "sub/model.safetensors" in with_lfs.nn("migrate", "import", code=4).errors
+    assert refs(with_lfs) == before
+
+
 def test_an_object_that_git_lfs_has_not_here_is_named(with_lfs: Repo) -> None:
     oid = hashlib.sha256(weights(1)).hexdigest()
     (with_lfs.path / f".git/lfs/objects/{oid[:2]}/{oid[2:4]}/{oid}").unlink()
@@ -306,7 +340,7 @@ def test_weights_that_are_not_here_are_named_and_nothing_is_exported(grown: Repo
     grown.nn("migrate", "import", "--everything")
     before = refs(grown)
     shutil.rmtree(grown.path / ".git/nn/packs")
-    refused = grown.nn("migrate", "export", "--everything", code=2).errors
+    refused = grown.nn("migrate", "export", "--everything", code=3).errors
     assert "git nn fetch --all" in refused
     assert "commit " in refused
     assert refs(grown) == before
