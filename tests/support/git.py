@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import traceback
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
+
+import git_nn
 
 _KEPT = ("LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT", "CI")
 _COUNTED = ("PYTEST", "COVERAGE", "HYPOTHESIS")
+PACKAGE = Path(git_nn.__file__).parent
 PATTERNS = ("*.h5", "*.safetensors", "*.pt", "*.bin")
 
 
@@ -48,6 +59,79 @@ class Result:
     @property
     def errors(self) -> str:
         return self.err.decode("utf-8", "replace")
+
+
+def forked(
+    argv: tuple[str, ...], folder: Path, stdin: bytes, env: dict[str, str], timeout: float
+) -> Result:
+    """``git nn ARGV`` in a copy of this process: starting Python and its imports cost more CPU
+    than most commands. What a person starts is tested by test_start_up, test_demo and others."""
+    _import_all()
+    with ExitStack() as stack:
+        streams = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        streams[0].write(stdin)
+        streams[0].seek(0)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            _become(argv, folder, [stream.fileno() for stream in streams], env)
+        status = _ended(pid, timeout)
+        for stream in streams[1:]:
+            stream.seek(0)
+        out, err = (stream.read() for stream in streams[1:])
+    return Result(os.waitstatus_to_exitcode(status), out, err)
+
+
+@cache
+def _import_all() -> None:
+    """What commands import, and how Git is to start us: once, for all copies of this process."""
+    from git_nn.drivers.launcher import launcher
+
+    for room in ("cli", "drivers", "transfer", "remote", "store", "merge", "differences", "check"):
+        for file in (PACKAGE / room).glob("[!_]*.py"):
+            if file.name != "launch.py":
+                import_module(f"git_nn.{room}.{file.stem}")
+    import_module("pygit2")
+    launcher()
+
+
+def _become(argv: tuple[str, ...], folder: Path, fds: list[int], env: dict[str, str]) -> NoReturn:
+    code = 70
+    try:
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False)
+        from git_nn.cli.main import main
+
+        sys.argv = ["git-nn", *argv]
+        main(list(argv))
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
+def _ended(pid: int, timeout: float) -> int:
+    """The wait status; a process that takes too long is killed."""
+    alarm = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+    alarm.daemon = True
+    alarm.start()
+    try:
+        return os.waitpid(pid, 0)[1]
+    finally:
+        alarm.cancel()
 
 
 @dataclass(frozen=True)
@@ -91,8 +175,19 @@ class Repo:
     def git(self, *argv: str, **options: object) -> Result:
         return self.run("git", *argv, **options)  # type: ignore[arg-type]
 
-    def nn(self, *argv: str, **options: object) -> Result:
-        return self.run(sys.executable, "-m", "git_nn.cli.main", *argv, **options)  # type: ignore[arg-type]
+    def nn(
+        self,
+        *argv: str,
+        code: int | None = 0,
+        stdin: bytes = b"",
+        env: dict[str, str] | None = None,
+        timeout: float = 120,
+    ) -> Result:
+        """Run git-nn here, in a process of its own that need not start Python again."""
+        result = forked(argv, self.path, stdin, {**os.environ, **(env or {})}, timeout)
+        if code is not None:
+            assert result.code == code, f"{argv} -> {result.code}\n{result.text}\n{result.errors}"
+        return result
 
     def write(self, name: str, data: bytes) -> Path:
         path = self.path / name
