@@ -7,6 +7,7 @@ a test begins, and ``published_bytes``: what stands there by its name, read with
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 
 from git_nn.errors import RemoteError
 from git_nn.remote.base import Outgoing, Remote
+from git_nn.remote.keys import KeyedRemote
 from git_nn.store import index as indexes
 from git_nn.store.local import LocalStore
 from git_nn.store.pack import PackFile
@@ -272,3 +274,37 @@ class RemoteContract:
     def test_the_size_that_is_best_sent_is_within_the_limits(self, connect: Connect) -> None:
         with connect() as remote:
             assert 1 << 20 <= remote.max_pack <= 96 << 20
+
+
+class KeyedContract(RemoteContract):
+    """Of folders and buckets, where we are the ones who take garbage away."""
+
+    def test_the_trash_takes_packs_and_gives_them_back(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        one, two = made(tmp_path, 1), made(tmp_path, 2)
+        before = time.time()
+        with connect() as remote:
+            assert isinstance(remote, KeyedRemote)
+            assert remote.trash() == []
+            remote.publish([one, two])
+            kept = remote.kept()[one.name]
+            assert kept.size == one.size + len(one.index)
+            assert before - 60 < kept.modified < time.time() + 60  # a clock of one second
+            for _ in range(2):  # the second finds nothing to move
+                remote.retire([one.name], "20260102T030405Z")
+            assert names(remote) == {two.name}
+            assert {(item.name, item.suffix) for item in remote.trash()} == {
+                (one.name, ".nnp"),
+                (one.name, ".idx"),
+            }
+            index = next(item for item in remote.trash() if item.suffix == ".idx")
+            assert remote.trashed_index(index) == one.index
+            remote.restore(remote.trash())
+            assert remote.trash() == []
+            assert whole(remote, one) == one.path.read_bytes()
+            remote.retire([two.name], "20260102T030405Z")
+            remote.discard(remote.trash())
+            assert remote.trash() == []
+            assert remote.trashed_index(index) is None
+            assert names(remote) == {one.name}

@@ -15,14 +15,14 @@ from git_nn.remote.in_git import GitRemote
 from git_nn.remote.keys import KeyedRemote
 from git_nn.remote.lfs import LfsRemote
 from git_nn.remote.ssh import open_folder
-from tests.contract.remote_contract import Connect, RemoteContract
+from tests.contract.remote_contract import Connect, KeyedContract, RemoteContract
 from tests.support.git_servers import bare, clone, git, http_backend
 from tests.support.lfs_server import LfsServer
 from tests.support.s3_server import S3Server
 from tests.support.ssh_server import SshServer
 
 
-class TestFolder(RemoteContract):
+class TestFolder(KeyedContract):
     @pytest.fixture
     def connect(self, tmp_path: Path) -> Connect:
         return lambda: KeyedRemote(FolderKeys(tmp_path / "remote" / "nn"))
@@ -32,7 +32,7 @@ class TestFolder(RemoteContract):
         return path.read_bytes()
 
 
-class TestSsh(RemoteContract):
+class TestSsh(KeyedContract):
     """OpenSSH's sshd on loopback."""
 
     @pytest.fixture
@@ -49,7 +49,7 @@ class TestSsh(RemoteContract):
         return path.read_bytes()
 
 
-class TestBucket(RemoteContract):
+class TestBucket(KeyedContract):
     """An S3 server of moto's."""
 
     @pytest.fixture
