@@ -25,7 +25,7 @@ def checked(repo: Repository, store: LocalStore, name: str, *, full: bool, mend:
     if not name:
         raise UsageError("there is no remote here", hint="run 'git remote add origin ADDRESS'")
     act = repair if mend else audit
-    with connect(repo, config, resolve(config, name)) as remote:
+    with connect(repo, config, resolve(repo, config, name)) as remote:
         return act(repo, store, remote, name, full=full)
 
 

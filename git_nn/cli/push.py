@@ -30,7 +30,7 @@ def command(remote: str | None, revs: tuple[str, ...], *, everything: bool, dry_
     """
     repo = open_repository()
     config = load(repo)
-    address = resolve(config, remote or _default(repo, config), push=True)
+    address = resolve(repo, config, remote or _default(repo, config), push=True)
     tips = _tips(repo, revs, everything=everything)
     if not dry_run:
         sent = send(repo, address, tips)

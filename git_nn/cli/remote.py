@@ -70,7 +70,7 @@ def list_(*, as_json: bool = False) -> None:
     """List the remotes and where their weights are. Exit code: 0."""
     repo = open_repository()
     config = load(repo)
-    found = [(name, resolve(config, name)) for name in names(repo, config)]
+    found = [(name, resolve(repo, config, name)) for name in names(repo, config)]
     if as_json:
         rows = [{"name": name, "kind": one.kind, "address": one.label} for name, one in found]
         click.echo(json.dumps({"version": 1, "remotes": rows}))
@@ -101,7 +101,7 @@ def check(remotes: tuple[str, ...]) -> int:
 
 
 def _state(repo: Repository, config: Config, name: str) -> str:
-    with connect(repo, config, resolve(config, name)) as remote:
+    with connect(repo, config, resolve(repo, config, name)) as remote:
         found = ask(remote, store_of(repo).folders.remote(remote.identity))
         total = sum(index.pack_size for index in found.packs.values())
         return f"{count(len(found.packs), 'pack')}, {human(total)} at {remote.label}"

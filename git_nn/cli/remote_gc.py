@@ -39,7 +39,7 @@ def gc(name: str, *, yes: bool, dry_run: bool, grace: float, as_json: bool) -> N
     store = store_of(repo)
     config = load(repo)
     act = sweep if yes and not dry_run else plan
-    with connect(repo, config, resolve(config, name)) as remote:
+    with connect(repo, config, resolve(repo, config, name)) as remote:
         if not isinstance(remote, KeyedRemote):
             raise UsageError(
                 f"{remote.label} keeps weights in a way that only its server can free",

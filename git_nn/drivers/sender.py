@@ -17,7 +17,7 @@ from git_nn.drivers.progress import human, metered
 from git_nn.errors import UsageError
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
-from git_nn.remote.address import Address, follow, parse, redacted
+from git_nn.remote.address import Address, address_of, redacted
 from git_nn.transfer.obtain import connect
 from git_nn.transfer.push import Pushed, push
 
@@ -30,7 +30,8 @@ def pre_push(arguments: Sequence[str], refs: BinaryIO) -> int:
     _refuse_mirror(repo, arguments[0])
     tips = list(_tips(refs))
     if tips:
-        send(repo, _address(repo, *arguments[:2]), tips)
+        name, url = arguments[:2]  # the address as Git made it: pushurl, insteadOf
+        send(repo, address_of(repo, load(repo), name, url), tips)
     return 0
 
 
@@ -56,13 +57,6 @@ def _tips(refs: BinaryIO) -> Iterable[str]:
         words = line.decode("utf-8", "surrogateescape").split()
         if len(words) == 4 and words[1].strip("0"):
             yield words[1]
-
-
-def _address(repo: Repository, name: str, url: str) -> Address:
-    """As ``resolve``; but ``url`` is what Git made of the address (insteadOf, pushurl)."""
-    config = load(repo)
-    chosen = config.get(f"remote.{name}.nnurl") or config.get("nn.url")
-    return parse(chosen, url) if chosen else follow(url)
 
 
 def send(repo: Repository, address: Address, tips: Sequence[str]) -> Pushed:

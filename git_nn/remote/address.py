@@ -23,10 +23,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from git_nn.errors import UsageError
 from git_nn.gitio.config import Config
+from git_nn.gitio.repository import Repository
 
 _SCP = re.compile(r"(?!\w:[\\/])([^/:]+|\[[^\]]+\]):(?!//)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-BUCKETS = ("s3", "gs", "az")
+SHARED = ".nnconfig"
+_HARMLESS = re.compile(r"(?:s3|gs|az|lfs\+https)://[!-~]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,28 @@ class Address:
         return redacted(self.url or self.git_url)
 
 
-def resolve(config: Config, name: str, *, push: bool = False) -> Address:
+def resolve(repo: Repository, config: Config, name: str, *, push: bool = False) -> Address:
     """The address of the packs of the remote ``name``, a configured name or an address itself."""
-    git_url = git_url_of(config, name, push=push)
+    return address_of(repo, config, name, git_url_of(config, name, push=push))
+
+
+def address_of(repo: Repository, config: Config, name: str, git_url: str) -> Address:
+    """The same where Git's own address is known already, as in its hooks."""
     chosen = config.get(f"remote.{name}.nnurl") or config.get("nn.url")
-    return parse(chosen, git_url) if chosen else follow(git_url)
+    if chosen:
+        return parse(chosen, git_url)
+    shared = _shared(repo)
+    return parse(shared, git_url) if shared else follow(git_url)
+
+
+def _shared(repo: Repository) -> str | None:
+    """``nn.url`` of the repository's own file, where it is harmless."""
+    file = repo.top / SHARED
+    if not file.is_file() or file.is_symlink():
+        return None
+    argv = ("config", "--file", str(file), "--no-includes", "-z", "--get", "nn.url")
+    url = repo.git(*argv, check=False).rstrip(b"\0").decode("utf-8", "replace")
+    return url if _HARMLESS.match(url) and redacted(url) == url else None
 
 
 def git_url_of(config: Config, name: str, *, push: bool) -> str:

@@ -52,7 +52,7 @@ def obtain(
         if not any(lacks(store, pointer) for pointer in wanted):
             return []
         try:
-            with connect(repo, config, resolve(config, name)) as remote:
+            with connect(repo, config, resolve(repo, config, name)) as remote:
                 fetch_pointers(store, remote, wanted, begin)
         except GitNNError as error:
             failures.append(error)

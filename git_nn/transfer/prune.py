@@ -88,7 +88,7 @@ def _ask(repo: Repository, store: LocalStore, terms: Terms, needs: Needs) -> _He
     failures: list[GitNNError] = []
     for name in [terms.remote] if terms.remote else names(repo, config):
         try:
-            with connect(repo, config, resolve(config, name)) as remote:
+            with connect(repo, config, resolve(repo, config, name)) as remote:
                 found.update(_held_by(repo, store, remote, name, needs))
         except GitNNError as error:
             failures.append(error)

@@ -85,7 +85,7 @@ class ReachingStore:
             self._asked = []
             for name in names(self._repo, config):
                 try:
-                    remote = connect(self._repo, config, resolve(config, name))
+                    remote = connect(self._repo, config, resolve(self._repo, config, name))
                     self._open.enter_context(remote)
                     cache = self._store.folders.remote(remote.identity)
                     self._asked.append(ask(remote, cache))

@@ -115,10 +115,10 @@ def _now(repo: Repository, name: str) -> list[str] | None:
 def _sharing(repo: Repository, config: Config, name: str) -> Iterator[str]:
     """``name``, and the other remotes whose weights are at the same address."""
     yield name
-    address = resolve(config, name).label
+    address = resolve(repo, config, name).label
     for other in names(repo, config):
         with suppress(UsageError):
-            if other != name and resolve(config, other).label == address:
+            if other != name and resolve(repo, config, other).label == address:
                 yield other
 
 

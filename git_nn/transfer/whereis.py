@@ -66,7 +66,7 @@ def _remote(
 ) -> Place:
     label = name
     try:
-        address = resolve(config, name)
+        address = resolve(repo, config, name)
         label = address.label
         with connect(repo, config, address) as remote:
             holdings = ask(remote, store.folders.remote(remote.identity))

@@ -271,3 +271,29 @@ def test_one_tensor_is_fetched_alone(near: Repo, far: Repo) -> None:
     missing = there.nn("fsck", code=None).text
     assert "tensor w" in missing
     assert "tensor b" not in missing
+
+
+HOSTILE = [
+    "/etc", "file:///etc", "ssh://attacker/x", "attacker:x", "git", "lfs", "-oProxyCommand=x",
+    "lfs+http://attacker/x", "https://attacker/x", "s3://key:secret@attacker/x",
+    "lfs+https://ann:pw@attacker/", "s3://x\\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_a_repository_cannot_choose_where_weights_go_but_for_harmless_places(
+    near: Repo, url: str
+) -> None:
+    near.write(".nnconfig", f'[nn]\n\turl = "{url}"\n[core]\n\tsshCommand = whoami\n'.encode())
+    (row,) = json.loads(near.nn("remote", "list", "--json").text)["remotes"]
+    assert row["kind"] == "folder"
+    assert row["address"].endswith("far.git")
+
+
+def test_a_team_can_share_the_address_of_a_bucket(near: Repo) -> None:
+    near.write(".nnconfig", b"[nn]\n\turl = s3://models/team\n")
+    (row,) = json.loads(near.nn("remote", "list", "--json").text)["remotes"]
+    assert (row["kind"], row["address"]) == ("bucket", "s3://models/team")
+    near.git("config", "nn.url", "/mnt/mine")
+    (row,) = json.loads(near.nn("remote", "list", "--json").text)["remotes"]
+    assert row["address"] == "/mnt/mine"

@@ -104,9 +104,7 @@ def _become(argv: tuple[str, ...], folder: Path, fds: list[int], env: dict[str, 
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(env)
-        sys.stdin = open(0, closefd=False)
-        sys.stdout = open(1, "w", closefd=False)
-        sys.stderr = open(2, "w", closefd=False)
+        sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")
         from git_nn.cli.main import main
 
         sys.argv = ["git-nn", *argv]
@@ -114,7 +112,7 @@ def _become(argv: tuple[str, ...], folder: Path, fds: list[int], env: dict[str, 
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing of the copy may go on in the tests
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
