@@ -117,14 +117,13 @@ def test_a_delta_keeps_what_it_is_upon(near: Repo) -> None:
     assert near.read(NAME) == weights(6, "w", "x")
 
 
-@pytest.mark.parametrize("call", [4, 12])
+@pytest.mark.parametrize("call", [12, 21, 25])
 def test_killed_anywhere_it_loses_nothing(near: Repo, call: int) -> None:
-    """One pack holds what goes and what stays."""
+    """Before, while and after what stays of a pack is written to a new one (20 to 27 here)."""
     near.nn("gc", "--grace", "0")
     forget_reflogs(near)
     argv = [sys.executable, "-c", SYSTEM_DEATH, str(call), "prune"]
-    died = subprocess.run(argv, cwd=near.path, capture_output=True, check=False).returncode
-    assert died in (0, 77)
+    assert subprocess.run(argv, cwd=near.path, capture_output=True, check=False).returncode == 77
     near.nn("fsck")
     assert near.git("cat-file", "--filters", f"HEAD:{NAME}").out == weights(3)
     prune(near)
