@@ -32,6 +32,14 @@ def identity_of(label: str) -> str:
     return oid_of(label.encode("utf-8", "surrogateescape")).hex()[:32]
 
 
+Begin = Callable[[int], Advance]  # told how many bytes will come or go; gives what counts them
+
+
+def no_meter(_: int) -> Advance:
+    """A ``Begin`` that counts nothing."""
+    return silent
+
+
 def silent(_: int) -> None:
     """An ``Advance`` that tells nobody."""
 

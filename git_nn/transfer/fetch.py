@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from git_nn.errors import GitNNError, RemoteError, StoreError
 from git_nn.objects.oid import Oid
-from git_nn.remote.base import Advance, Remote, silent
+from git_nn.remote.base import Advance, Begin, Remote, no_meter
 from git_nn.store import frame
 from git_nn.store.frame import HEADER_SIZE, DamageError
 from git_nn.store.index import Entry
@@ -47,38 +47,38 @@ class Piece:
         last = self.entries[-1]
         return self.entries[0].offset, last.offset + HEADER_SIZE + last.header.clen
 
+    def size(self, holdings: Holdings) -> int:
+        """The bytes that will come."""
+        start, stop = self.span
+        return holdings.packs[self.pack].pack_size if self.whole else stop - start
+
 
 def fetch(
-    store: LocalStore, holdings: Holdings, oids: Iterable[Oid], advance: Advance = silent
+    store: LocalStore, holdings: Holdings, oids: Iterable[Oid], begin: Begin = no_meter
 ) -> None:
     """Bring what ``store`` lacks of ``oids``, as far as the remote has it.
 
+    ``begin`` is told how many bytes will come, more than once, and gives what counts them.
     Raises RemoteError, after everything else has come, for what was there and did not come.
     """
     wanted = store.missing(oids)
     lists = [oid for oid in wanted if _kind(holdings, oid) == frame.LIST]
-    _bring(store, holdings, [oid for oid in lists if not store.has_frame(oid)], advance)
+    _bring(store, holdings, [oid for oid in lists if not store.has_frame(oid)], begin)
     segments = dict.fromkeys(part for oid in wanted for part in _parts(store, oid))
-    _bring(store, holdings, _with_bases(store, holdings, segments), advance)
+    _bring(store, holdings, _with_bases(store, holdings, segments), begin)
 
 
 def fetch_range(store: LocalStore, holdings: Holdings, oid: Oid, start: int, stop: int) -> None:
     """Bring the segments that hold bytes [start, stop) of an object, and nothing else of it."""
     fetch_list(store, holdings, oid)
     wanted = store.parts_within(oid, start, stop) if store.has_frame(oid) else [oid]
-    _bring(store, holdings, _with_bases(store, holdings, wanted), silent)
+    _bring(store, holdings, _with_bases(store, holdings, wanted), no_meter)
 
 
 def fetch_list(store: LocalStore, holdings: Holdings, oid: Oid) -> None:
     """Bring what says of which segments an object is made, where it is of more than one."""
     if _kind(holdings, oid) == frame.LIST and not store.has_frame(oid):
-        _bring(store, holdings, [oid], silent)
-
-
-def size(store: LocalStore, holdings: Holdings, oids: Iterable[Oid]) -> int:
-    """About how many bytes ``fetch`` would bring; segments of lists that are not here count raw."""
-    found = [holdings.header(oid) for oid in store.missing(oids)]
-    return sum(max(head.clen, head.rawlen * (head.kind == frame.LIST)) for head in found if head)
+        _bring(store, holdings, [oid], no_meter)
 
 
 def _kind(holdings: Holdings, oid: Oid) -> int | None:
@@ -112,10 +112,11 @@ def _with_bases(store: LocalStore, holdings: Holdings, oids: Iterable[Oid]) -> l
 # --- bringing ---------------------------------------------------------------------------
 
 
-def _bring(store: LocalStore, holdings: Holdings, oids: Collection[Oid], advance: Advance) -> None:
+def _bring(store: LocalStore, holdings: Holdings, oids: Collection[Oid], begin: Begin) -> None:
     pieces = list(_pieces(holdings, oids))
     if not pieces:
         return
+    advance = begin(sum(piece.size(holdings) for piece in pieces))
     folder = store.folders.partial
     failures: list[RemoteError] = []
 

@@ -7,7 +7,7 @@ what comes is used, what does not leaves pointers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from git_nn.adopt import adopt, lacks
 from git_nn.errors import GitNNError
@@ -16,18 +16,11 @@ from git_nn.gitio.repository import Repository
 from git_nn.objects.oid import Oid
 from git_nn.objects.pointer import Pointer
 from git_nn.remote.address import Address, resolve
-from git_nn.remote.base import CONNECTIONS, Advance, Remote, silent
+from git_nn.remote.base import CONNECTIONS, Begin, Remote, no_meter
 from git_nn.remote.table import open_remote
 from git_nn.store.local import LocalStore
-from git_nn.transfer.fetch import fetch, size
+from git_nn.transfer.fetch import fetch
 from git_nn.transfer.holdings import ask
-
-Begin = Callable[[int], Advance]  # told how many bytes will come; gives what counts them
-
-
-def no_meter(_: int) -> Advance:
-    """A ``Begin`` that counts nothing."""
-    return silent
 
 
 def obtain(
@@ -84,4 +77,4 @@ def fetch_pointers(
     wanted: dict[Oid, None] = {}
     for pointer in pointers:
         wanted |= dict.fromkeys(lacks(store, pointer))
-    fetch(store, holdings, wanted, begin(size(store, holdings, wanted)))
+    fetch(store, holdings, wanted, begin)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from git_nn.errors import MissingObjectError, PointerError, RemoteError
 from git_nn.gitio.repository import Repository
 from git_nn.objects.oid import Oid
 from git_nn.reach import Needs, needs_of, place_of
-from git_nn.remote.base import Advance, Outgoing, Remote, silent
+from git_nn.remote.base import Begin, Outgoing, Remote, no_meter
 from git_nn.store import sending
 from git_nn.store.local import LocalStore
 from git_nn.store.sending import Parcel
@@ -83,7 +83,7 @@ def push(
     store: LocalStore,
     remote: Remote,
     tips: Sequence[str],
-    begin: Callable[[int], Advance] = lambda _: silent,
+    begin: Begin = no_meter,
 ) -> Pushed:
     """Send what ``remote`` lacks for ``tips``; ``begin`` is told how many bytes and gives a meter.
 
@@ -108,7 +108,7 @@ def send(
     store: LocalStore,
     remote: Remote,
     parcel: Parcel,
-    begin: Callable[[int], Advance] = lambda _: silent,
+    begin: Begin = no_meter,
 ) -> list[Outgoing]:
     """Publish a parcel as packs, whatever else is missing there; the packs."""
     with store.scratch() as scratch, store.shared():
