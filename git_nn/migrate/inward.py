@@ -91,7 +91,7 @@ class Inward:
                 if looks_like_pointer(source.read(0, min(source.size, 4096))):
                     return self._known(path, item, source)
                 self.blobs.verify(item.oid, source)
-                cleaned = clean(source, self.store, None, self._latest.get(path), beside)
+                cleaned = clean(source, self.store, self._latest.get(path), beside=beside)
             except GitNNError as error:
                 error.message = f"{os.fsdecode(path)}: {error.message}"
                 raise

@@ -228,22 +228,40 @@ def test_a_glob_names_the_files_and_other_refs_stay(grown: Repo) -> None:
     assert grown.read(".gitattributes") == b"a/*.safetensors filter=nn diff=nn merge=nn -text\n"
 
 
-def test_a_migration_that_is_killed_moves_no_ref(grown: Repo) -> None:
-    before, on_disk = refs(grown), disk(grown)
-    hook = grown.write(
+def kill_when(repo: Repo, state: str) -> Path:
+    """Have the migration killed when the transaction of its refs is ``state``; the hook."""
+    hook = repo.write(
         ".git/hooks/reference-transaction",
-        b"""#!/bin/sh
-test "$1" = prepared && { kill -9 $(ps -o ppid= -p $PPID); exit 1; }
-exit 0
-""",
+        b"#!/bin/sh\n"
+        b'test "$1" = %s && { kill -9 $(ps -o ppid= -p $PPID); exit 1; }\n'
+        b"exit 0\n" % state.encode(),
     )
     hook.chmod(0o755)
+    return hook
+
+
+def test_a_migration_that_is_killed_moves_no_ref(grown: Repo) -> None:
+    before, on_disk = refs(grown), disk(grown)
+    hook = kill_when(grown, "prepared")
     assert grown.nn("migrate", "import", "--everything", code=None).code == -9
+    while any((grown.path / ".git").rglob("*.lock")):
+        pass  # git's own child is still letting go
     hook.unlink()
     assert (refs(grown), disk(grown), grown.status()) == (before, on_disk, "")
     grown.nn("migrate", "import", "--everything")
     assert grown.blob("main:a/model.safetensors").startswith(MAGIC)
     assert grown.nn("fsck").code == 0
+
+
+def test_a_migration_that_is_killed_when_refs_have_moved_is_brought_along(grown: Repo) -> None:
+    on_disk = disk(grown)
+    hook = kill_when(grown, "committed")
+    assert grown.nn("migrate", "import", "--everything", code=None).code == -9
+    hook.unlink()
+    for branch in ("main", "side"):
+        assert grown.blob(f"{branch}:a/model.safetensors").startswith(MAGIC)
+    grown.git("reset", "-q", "--hard")
+    assert (disk(grown), grown.status()) == (on_disk, "")
 
 
 def test_it_starts_only_from_a_clean_work_tree(grown: Repo) -> None:
