@@ -244,7 +244,7 @@ def test_a_migration_that_is_killed_moves_no_ref(grown: Repo) -> None:
     before, on_disk = refs(grown), disk(grown)
     hook = kill_when(grown, "prepared")
     assert grown.nn("migrate", "import", "--everything", code=None).code == -9
-    while any((grown.path / ".git").rglob("*.lock")):
+    while any((grown.path / ".git/refs").rglob("*.lock")):
         pass  # git's own child is still letting go
     hook.unlink()
     assert (refs(grown), disk(grown), grown.status()) == (before, on_disk, "")
