@@ -63,16 +63,18 @@ def plan(
 ) -> Sweep:
     """What ``sweep`` would do; ``limit`` is a time, younger packs stay. Changes nothing there.
 
-    UsageError where refs of the remote are not here, PointerError or RemoteError where it cannot
-    be known what they need.
+    UsageError where refs of the remote are not here or do not tell all, PointerError or
+    RemoteError where it cannot be known what they need.
     """
+    _refuse(repo, remote, name)
     return _plan(store, remote, _needed(repo, store, remote, _tips(repo, name)), limit)
 
 
 def sweep(
     repo: Repository, store: LocalStore, remote: KeyedRemote, name: str, limit: float
 ) -> Sweep:
-    """Do it. RemoteError, and nothing is taken away, where refs moved meanwhile."""
+    """Do it; raises as ``plan``. RemoteError, and all of it stays, where refs moved meanwhile."""
+    _refuse(repo, remote, name)
     tips = _tips(repo, name)
     found = _plan(store, remote, _needed(repo, store, remote, tips), limit)
     remote.restore(found.restore)
@@ -120,6 +122,21 @@ def _sharing(repo: Repository, config: Config, name: str) -> Iterator[str]:
         with suppress(UsageError):
             if other != name and resolve(repo, config, other).label == address:
                 yield other
+
+
+def _refuse(repo: Repository, remote: KeyedRemote, name: str) -> None:
+    """UsageError where refs do not tell all: in a shallow clone, and of a work tree over there."""
+    if repo.git("rev-parse", "--is-shallow-repository").strip() == b"true":
+        raise UsageError(
+            "this clone is shallow, so what older commits need is not known",
+            hint=f"run 'git fetch --unshallow {name}'",
+        )
+    beside = resolve(repo, load(repo), name).beside
+    if beside and (remote.keys.size("../index") or any(remote.keys.list("../worktrees/"))):
+        raise UsageError(
+            f"{remote.label} belongs to a work tree, whose index may need more than refs",
+            hint="run 'git nn gc' there",
+        )
 
 
 def _needed(

@@ -131,3 +131,15 @@ def test_other_remotes_that_share_the_place_are_asked_too(near: Repo, far: Repo)
 def test_where_only_the_server_can_free_space_it_says_so(near: Repo) -> None:
     near.nn("remote", "add", "origin", "git")
     assert "only its server" in near.nn("remote", "gc", "origin", code=2).errors
+
+
+def test_where_refs_do_not_tell_all_it_is_refused(near: Repo, far: Repo, tmp_path: Path) -> None:
+    shallow = Repo(tmp_path / "shallow")
+    near.nn("install")
+    near.git("clone", "-q", "--depth", "1", far.path.as_uri(), str(shallow.path))
+    (shallow.path / ".git/shallow").write_text(near.git("rev-parse", "HEAD").text)
+    assert "is shallow" in shallow.nn("remote", "gc", "origin", "--yes", code=2).errors
+    near.git("remote", "add", "friend", str(shallow.path))
+    told = near.nn("remote", "gc", "friend", "--yes", code=2).errors
+    assert "work tree" in told
+    assert "'git nn gc' there" in told
