@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from tests.support.damage import weights
+from git_nn.errors import RemoteError
+from git_nn.gitio.repository import find
+from git_nn.remote.folder import FolderKeys
+from git_nn.remote.keys import KeyedRemote
+from git_nn.transfer.sweep import sweep
+from tests.support.damage import store_of, weights
 from tests.support.git import Repo
 
 NAME = "model.safetensors"
@@ -96,6 +102,24 @@ def test_a_ref_that_comes_back_brings_its_weights_out_of_the_trash(near: Repo, f
     assert packs(far, "trash") == set()
     assert len(packs(far)) == 2
     assert gc(near, "--yes")["retire"] == []
+
+
+def test_refs_that_move_meanwhile_bring_everything_back(near: Repo, far: Repo) -> None:
+    side = near.git("log", "-g", "-1", "--format=%H", "--grep-reflog=not kept", "HEAD").text.strip()
+
+    class Raced(KeyedRemote):
+        """A push that relied on what goes moves its ref just then."""
+
+        def retire(self, names: Collection[str], time: str) -> None:
+            super().retire(names, time)
+            assert len(packs(far)) == 1
+            far.git("update-ref", "refs/heads/side", side)
+
+    remote = Raced(FolderKeys(far.path / "nn"))
+    with pytest.raises(RemoteError, match="moved meanwhile"):
+        sweep(find(near.path, os.environ), store_of(near), remote, "origin", time.time() - 1)
+    assert len(packs(far)) == 2
+    assert len(remote.packs()) == 2
 
 
 def test_a_push_after_it_sends_again_what_went(near: Repo, far: Repo) -> None:
