@@ -13,6 +13,7 @@ from git_nn import track
 NAME = b".gitattributes"
 _LFS = (b"filter=lfs", b"diff=lfs", b"merge=lfs", b"-text")
 _OURS = re.compile(rb"(?<=[ \t])(filter|diff|merge)=nn(?=[ \t\r\n]|\Z)")
+_NONE = {b"filter": b"-filter", b"diff": b"!diff", b"merge": b"!merge"}
 _RULE = re.compile(rb"^[ \t]*[^# \t\r\n][^\n]*", re.MULTILINE)  # no comment
 # what would have a say in how the bytes of a pointer are converted
 _CONVERTS = (b"filter", b"text", b"binary", b"eol", b"crlf", b"ident", b"working-tree-encoding")
@@ -39,6 +40,11 @@ def tracking(text: bytes, patterns: Iterable[bytes], lfs: Collection[bytes]) -> 
 def plain(text: bytes) -> bytes:
     """``text`` without our attributes."""
     return track.remove(text, [rule.pattern for rule in track.rules(text) if rule.is_ours])
+
+
+def unfiltered(text: bytes) -> bytes:
+    """``text`` that says in our place that nobody converts these files."""
+    return _RULE.sub(lambda line: _OURS.sub(lambda w: _NONE[w[1]], line[0]), text)
 
 
 def to_lfs(text: bytes) -> bytes:

@@ -101,7 +101,10 @@ def _begun(
         check_present(blobs, chosen, files)
         pack = stack.enter_context(new_pack(repo, scratch))
         count = Count(blobs, into, chosen, begin(_total(blobs, chosen, files)))
-        rules = lfs_rules(repo, blobs, files, chosen)
+        rules: dict[bytes, set[bytes]] = {}
+        for (folder, pattern), paths in lfs_rules(repo, reader, files).items():
+            if paths and paths <= chosen.paths.keys():
+                rules.setdefault(folder, set()).add(pattern)
         edit = Inward(blobs, pack, into, chosen, rules, request.writes_attributes, count.add)
         yield Rewriter(reader, pack, edit), count.rows
 

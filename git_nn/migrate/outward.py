@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +35,16 @@ Form = Literal["plain", "lfs"]
 
 @dataclass(slots=True)
 class Outward:
-    """A rewriting.Edit. ``pointers`` are the blobs to change, ``lfs_folder`` for ``form`` lfs."""
+    """A rewriting.Edit. ``pointers`` are the blobs to change, ``lfs_folder`` for ``form`` lfs.
+
+    ``rules`` edits the text of a .gitattributes.
+    """
 
     reader: Reader
     pack: NewPack
     store: LocalStore
     form: Form
+    rules: Callable[[bytes], bytes]
     pointers: Collection[str]
     folders: Collection[bytes]
     scratch: Path
@@ -70,7 +74,7 @@ class Outward:
     def _rules(self, blob: str) -> str:
         """The new .gitattributes; empty where nothing is left of it."""
         text = self.reader.read(blob) or b""
-        new = attributes.plain(text) if self.form == "plain" else attributes.to_lfs(text)
+        new = self.rules(text)
         if new == text:
             return blob
         return self.pack.add("blob", new) if new else ""

@@ -15,6 +15,7 @@ from typing import IO
 from git_nn import track
 from git_nn.errors import GitNNError
 from git_nn.formats import table
+from git_nn.gitio.objects import Reader
 from git_nn.gitio.repository import Repository
 from git_nn.migrate import attributes
 from git_nn.migrate.blobs import Blobs
@@ -98,32 +99,26 @@ def _is_model(blobs: Blobs, path: bytes, blob: str) -> bool:
 
 
 def lfs_rules(
-    repo: Repository, blobs: Blobs, files: dict[bytes, list[str]], chosen: Chosen
-) -> dict[bytes, set[bytes]]:
-    """Rules for Git LFS that match chosen files and no others: patterns, by folder."""
-    found: dict[bytes, set[bytes]] = {}
+    repo: Repository, reader: Reader, files: dict[bytes, list[str]]
+) -> dict[tuple[bytes, bytes], set[bytes]]:
+    """Every rule for Git LFS in history, (folder, pattern), and the files that it matches."""
+    rules: dict[tuple[bytes, bytes], None] = {}
     for path, versions in files.items():
         folder, slash, name = path.rpartition(b"/")
         if name != attributes.NAME:
             continue
         for blob in versions:
-            for pattern in attributes.lfs_patterns(blobs.reader.read(blob) or b""):
-                found.setdefault(folder + slash, set()).add(pattern)
-    return {
-        folder: {p for p in patterns if _is_all_chosen(repo, files, chosen, folder, p)}
-        for folder, patterns in found.items()
-    }
+            for pattern in attributes.lfs_patterns(reader.read(blob) or b""):
+                rules[folder + slash, pattern] = None
+    return {rule: set(matched(repo, files, [_from_top(*rule)])) for rule in rules}
 
 
-def _is_all_chosen(
-    repo: Repository, files: Iterable[bytes], chosen: Chosen, folder: bytes, pattern: bytes
-) -> bool:
-    whole = pattern
-    if folder:
-        deep = b"" if b"/" in pattern.rstrip(b"/") else b"**/"
-        whole = b"/" + track.escape(folder) + deep + pattern.lstrip(b"/")
-    found = matched(repo, files, [whole])
-    return bool(found) and found.keys() <= chosen.paths.keys()
+def _from_top(folder: bytes, pattern: bytes) -> bytes:
+    """A pattern of the .gitattributes in ``folder``, as that at the top would say it."""
+    if not folder:
+        return pattern
+    deep = b"" if b"/" in pattern.rstrip(b"/") else b"**/"
+    return b"/" + track.escape(folder) + deep + pattern.lstrip(b"/")
 
 
 def matched(

@@ -334,6 +334,18 @@ def test_a_pointer_of_git_lfs_in_the_work_tree_becomes_the_weights(with_lfs: Rep
     assert with_lfs.status() == ""
 
 
+def test_plain_files_do_not_fall_to_git_lfs(with_lfs: Repo) -> None:
+    with_lfs.write("sub/.gitattributes", b"m* filter=lfs diff=lfs merge=lfs -text\n")
+    with_lfs.write("sub/more.txt", b"for Git LFS\n")
+    with_lfs.commit("three")
+    with_lfs.nn("migrate", "import")
+    assert with_lfs.blob("HEAD:sub/model.safetensors").startswith(MAGIC)
+    assert with_lfs.status() == ""
+    with_lfs.nn("migrate", "export")
+    assert with_lfs.blob("HEAD:sub/model.safetensors") == weights(1, 0.5)
+    assert with_lfs.status() == ""
+
+
 def test_an_object_of_git_lfs_that_is_damaged_is_not_taken(with_lfs: Repo) -> None:
     oid = hashlib.sha256(weights(1)).hexdigest()
     path = with_lfs.path / f".git/lfs/objects/{oid[:2]}/{oid[2:4]}/{oid}"

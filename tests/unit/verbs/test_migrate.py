@@ -38,6 +38,11 @@ def test_git_lfs_takes_our_place_but_in_comments() -> None:
     assert attributes.to_lfs(comment + OURS + other) == comment + LFS + other
 
 
+def test_a_file_that_leaves_us_is_said_to_have_no_filter_where_another_would_take_it() -> None:
+    text = b"* filter=lfs\n" + OURS
+    assert attributes.unfiltered(text) == b"* filter=lfs\n*.pt -filter !diff !merge -text\n"
+
+
 @pytest.mark.parametrize(
     ("rule", "has_a_say"),
     [(b"*.pt text=auto", True), (b"* !filter", True), (b"*.md binary", True),
