@@ -182,6 +182,10 @@ class Repo:
         timeout: float = 120,
     ) -> Result:
         """Run git-nn here, in a process of its own that need not start Python again."""
+        if "obstore" in sys.modules and "AWS_ENDPOINT_URL" in os.environ:
+            # its threads do not come along into a copy of the process
+            words = (sys.executable, "-m", "git_nn.cli.main", *argv)
+            return self.run(*words, code=code, stdin=stdin, env=env, timeout=timeout)
         result = forked(argv, self.path, stdin, {**os.environ, **(env or {})}, timeout)
         if code is not None:
             assert result.code == code, f"{argv} -> {result.code}\n{result.text}\n{result.errors}"
