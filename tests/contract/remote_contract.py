@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,16 @@ from pathlib import Path
 import pytest
 
 from git_nn.errors import RemoteError
+from git_nn.objects.oid import Oid
 from git_nn.remote.base import Outgoing, Remote
 from git_nn.remote.keys import KeyedRemote
 from git_nn.store import index as indexes
+from git_nn.store import sending
+from git_nn.store.base import SEGMENT, read_bytes
 from git_nn.store.local import LocalStore
 from git_nn.store.pack import PackFile
+from git_nn.transfer.fetch import fetch, fetch_range
+from git_nn.transfer.holdings import ask
 from tests.support.models import normal
 
 Connect = Callable[[], Remote]
@@ -45,6 +50,38 @@ def whole(remote: Remote, pack: Outgoing) -> bytes:
 
 def names(remote: Remote) -> set[str]:
     return {pack.name for pack in remote.packs()}
+
+
+class Shop:
+    """A store, and what push and fetch do with it."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = LocalStore(root)
+        self.cache = root.with_name(f"{root.name}-indexes")
+
+    def put(self, data: bytes, *, base: Oid | None = None) -> Oid:
+        with self.store.batch() as batch:
+            return batch.put([data], dtype="f32", base=base)[0]
+
+    def get(self, oid: Oid) -> bytes:
+        return read_bytes(self.store, oid)
+
+    def frames(self) -> int:
+        return sum(len(pack.frames) for pack in self.store.packs())
+
+    def send(self, remote: Remote, oids: Sequence[Oid]) -> int:
+        """Send what is missing there; how many frames that was."""
+        parcel = self.store.parcel(oids, ask(remote, self.cache).header)
+        assert not parcel.missing
+        with self.store.scratch() as scratch:
+            packs = sending.write(parcel, scratch / "sending", remote.max_pack)
+            remote.publish(
+                [Outgoing(p.name, p.index().pack_size, p.path, p.index().data) for p in packs]
+            )
+        return len(parcel.copies)
+
+    def bring(self, remote: Remote, oids: Sequence[Oid]) -> None:
+        fetch(self.store, ask(remote, self.cache), oids)
 
 
 class RemoteContract:
@@ -308,3 +345,117 @@ class KeyedContract(RemoteContract):
             assert remote.trash() == []
             assert remote.trashed_index(index) is None
             assert names(remote) == {one.name}
+
+    # -- stores on both ends: what push and fetch do with a remote
+
+    def test_objects_go_from_one_store_to_another(self, connect: Connect, tmp_path: Path) -> None:
+        near = Shop(tmp_path / "near")
+        oids = [near.put(normal(seed, 50, 20).tobytes()) for seed in range(4)]
+        with connect() as remote:
+            near.send(remote, oids)
+            far = Shop(tmp_path / "far")
+            far.bring(remote, oids)
+        assert [far.get(oid) for oid in oids] == [near.get(oid) for oid in oids]
+
+    def test_an_object_of_many_segments_arrives_whole(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        oid = near.put(random.Random(5).randbytes(2 * SEGMENT + 77))
+        with connect() as remote:
+            near.send(remote, [oid])
+            far.bring(remote, [oid])
+        assert far.get(oid) == near.get(oid)
+
+    def test_some_bytes_of_an_object_bring_just_their_segment(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        oid = near.put(random.Random(6).randbytes(3 * SEGMENT))
+        with connect() as remote:
+            near.send(remote, [oid])
+            fetch_range(far.store, ask(remote, far.cache), oid, SEGMENT + 5, SEGMENT + 9)
+        found = far.store.read_range(oid, SEGMENT + 5, SEGMENT + 9)
+        assert found == near.get(oid)[SEGMENT + 5 : SEGMENT + 9]
+        assert far.frames() == 2  # the list, and one segment
+        assert far.store.size(oid) is None
+
+    def test_a_delta_arrives_with_its_base(self, connect: Connect, tmp_path: Path) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        base = normal(7, 300, 100)
+        first = near.put(base.tobytes())
+        second = near.put((base + normal(8, 300, 100) * 1e-4).tobytes(), base=first)
+        with connect() as remote:
+            near.send(remote, [second])
+            far.bring(remote, [second])
+        assert far.get(second) == near.get(second)
+        assert far.frames() == 2
+
+    def test_what_is_there_is_not_sent_again(self, connect: Connect, tmp_path: Path) -> None:
+        near = Shop(tmp_path / "near")
+        oids = [near.put(normal(seed, 50, 20).tobytes()) for seed in range(3)]
+        with connect() as remote:
+            assert near.send(remote, oids[:2]) == 2
+            assert near.send(remote, oids) == 1
+            assert near.send(remote, oids) == 0
+
+    def test_what_another_store_has_sent_is_not_sent_again(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        data = normal(9, 50, 20).tobytes()
+        one, two = Shop(tmp_path / "one"), Shop(tmp_path / "two")
+        oid = one.put(data)
+        assert two.put(data) == oid
+        with connect() as remote:
+            one.send(remote, [oid])
+        with connect() as remote:
+            assert two.send(remote, [oid]) == 0
+
+    def test_what_is_here_is_not_fetched_again(self, connect: Connect, tmp_path: Path) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        oids = [near.put(normal(seed, 90, 20).tobytes()) for seed in range(6)]
+        far.put(near.get(oids[0]))
+        told: list[int] = []
+        with connect() as remote:
+            near.send(remote, oids)
+            fetch(far.store, ask(remote, far.cache), oids[:2], lambda total: told.append)
+            come = sum(told)
+            fetch(far.store, ask(remote, far.cache), oids[:2], lambda total: told.append)
+        assert sum(told) == come
+        assert 0 < come < 2 * 7200
+        assert far.get(oids[1]) == near.get(oids[1])
+
+    def test_what_no_one_asked_for_stays_behind(self, connect: Connect, tmp_path: Path) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        with near.store.batch() as batch:
+            secret, _ = batch.put([b"secret" * 1000])
+            public, _ = batch.put([b"public" * 1000])
+        with connect() as remote:
+            near.send(remote, [public])
+            assert ask(remote, far.cache).find(secret) is None
+            far.bring(remote, [public])
+        assert far.get(public) == b"public" * 1000
+
+    def test_an_index_is_read_once(self, connect: Connect, tmp_path: Path) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        near_oid = near.put(b"x" * 5000)
+        with connect() as remote:
+            near.send(remote, [near_oid])
+            ask(remote, far.cache)
+            (index,) = far.cache.glob("*.idx")
+            before = index.stat().st_mtime_ns
+            assert ask(remote, far.cache).find(near_oid) is not None
+            assert index.stat().st_mtime_ns == before
+
+    def test_an_index_of_the_cache_that_is_damaged_is_read_anew(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        oid = near.put(b"y" * 5000)
+        with connect() as remote:
+            near.send(remote, [oid])
+            ask(remote, far.cache)
+            (index,) = far.cache.glob("*.idx")
+            index.chmod(0o644)
+            index.write_bytes(index.read_bytes()[:-1])
+            assert ask(remote, far.cache).find(oid) is not None
