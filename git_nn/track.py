@@ -99,7 +99,8 @@ def glob(pattern: bytes) -> bytes:
 
 def quote(pattern: bytes) -> bytes:
     """``pattern`` as one word of the file, in C-style quotes where it needs them."""
-    if not _UNSAFE.search(pattern):
+    # a byte order mark at the start of the file is none of its first pattern for Git
+    if not _UNSAFE.search(pattern) and not pattern.startswith(_BOM):
         return pattern
     return b'"' + re.sub(rb'[\x00-\x1f\x7f"\\]', _quoted, pattern) + b'"'
 

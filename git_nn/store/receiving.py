@@ -7,6 +7,7 @@ for good as soon as they have come, so that what broke off goes on where it was.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,10 +38,11 @@ class Arrivals:
             raise DamageError("the bytes of the pack do not match its name")
         own = PackFile(name, path)
         index = path.with_suffix(".idx")
-        index.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # of a try that broke off
+            system.unlink(index)
         write_file(index, scanned_index(own).data)
         self._staging.ensure_format()
-        path.chmod(system.READ_ONLY_MODE)
+        system.make_read_only(path)
         place(self._folders, name, path, index)
         sync_folders(self._folders, [name])
 

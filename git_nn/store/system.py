@@ -83,6 +83,10 @@ def mkdir(path: Path) -> None:
     os.mkdir(path)  # noqa: PTH102
 
 
+def make_read_only(path: Path) -> None:
+    os.chmod(path, READ_ONLY_MODE)  # noqa: PTH101
+
+
 def rmdir(path: Path) -> None:
     os.rmdir(path)  # noqa: PTH106
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from git_nn import track
@@ -14,6 +14,7 @@ from git_nn.errors import UsageError
 OURS = b"filter=nn diff=nn merge=nn -text"
 
 
+@example(b"\xef\xbb\xbf")  # a byte order mark
 @given(st.binary(min_size=1).filter(lambda b: b"\0" not in b))
 def test_a_quoted_pattern_is_one_word_and_unquotes_to_itself(pattern: bytes) -> None:
     assert [rule.pattern for rule in track.rules(track.add(b"", [pattern]))] in (

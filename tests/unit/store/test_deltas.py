@@ -93,6 +93,7 @@ def test_a_delta_is_missing_with_its_base(tmp_path: Path) -> None:
     first = put_one(store, BASE.tobytes())
     (path,) = pack_paths(tmp_path)
     second = put_one(store, tuned(BASE).tobytes(), first)
+    assert frame_of(store, second).base == first
     path.unlink()
     fresh = open_store(tmp_path)
     assert fresh.size(second) is None
