@@ -61,6 +61,13 @@ class Result:
         return self.err.decode("utf-8", "replace")
 
 
+def _can_fork() -> bool:
+    """Threads of these libraries do not come along into a copy of the process, which then hangs."""
+    if "obstore" in sys.modules and "AWS_ENDPOINT_URL" in os.environ:
+        return False
+    return not {"jax", "torch", "tensorflow", "keras", "xgboost", "lightgbm"} & sys.modules.keys()
+
+
 def forked(
     argv: tuple[str, ...], folder: Path, stdin: bytes, env: dict[str, str], timeout: float
 ) -> Result:
@@ -182,8 +189,7 @@ class Repo:
         timeout: float = 120,
     ) -> Result:
         """Run git-nn here, in a process of its own that need not start Python again."""
-        if "obstore" in sys.modules and "AWS_ENDPOINT_URL" in os.environ:
-            # its threads do not come along into a copy of the process
+        if not _can_fork():
             words = (sys.executable, "-m", "git_nn.cli.main", *argv)
             return self.run(*words, code=code, stdin=stdin, env=env, timeout=timeout)
         result = forked(argv, self.path, stdin, {**os.environ, **(env or {})}, timeout)
