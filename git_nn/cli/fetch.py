@@ -17,6 +17,7 @@ from git_nn.gitio import revisions
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 from git_nn.objects.pointer import Pointer
+from git_nn.remote.address import git_url_of
 from git_nn.store.local import LocalStore
 from git_nn.transfer.choose import Choice, models, recent
 from git_nn.transfer.obtain import obtain
@@ -45,6 +46,8 @@ def command(
     nn.fetch.recentDays (7) before the newest. Exit codes: 0 all here, 3 some cannot be had.
     """
     repo = open_repository()
+    if remote is not None:
+        git_url_of(load(repo), remote)  # a word that is neither is an error though all is here
     store = store_of(repo)
     choice = Choice(options["include"], options["exclude"], options["tensors"])
     wanted = list(models(repo, _revs(repo, revs, options), choice))

@@ -41,12 +41,15 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     the versions of all, also of those that did not: 'mean' is the mean of all the models.
     Without -s the settings choose, else it is the mean. All other files are merged by git.
     The commit has all branches as parents. Where anything conflicts, nothing is changed.
-    Exit codes: 0 merged, 7 in conflict.
+    Exit codes: 0 merged, or there was nothing to merge, 7 in conflict.
     """
     repo = open_repository()
     rules = _rules(strategy, values)
     _check(repo, into, no_commit)
     pot = soup.pot(repo, branches, with_head=into is None)
+    if into is None and octopus.contains(repo, pot.parents[0], pot.parents[1:]):
+        click.echo("Already up to date.")  # as Git says it
+        return 0
     made = soup.cook(repo, store_of(repo), pot, lambda path: rules or _chosen(repo, path))
     for model in made.models:
         _tell(repo, model)

@@ -91,7 +91,9 @@ def files(repo: Repository, words: tuple[str, ...]) -> list[Tracked]:
     found = tracked(repo, list(names.values()))
     for word, name in names.items():
         if name != b"." and not any((item.path + b"/").startswith(name + b"/") for item in found):
+            branch = revisions.resolve(repo, word) is not None
             raise UsageError(
-                f"there is no weight file that Git tracks at {word}", hint="run 'git nn ls-files'"
+                f"there is no weight file that Git tracks at {word}",
+                hint=f"run 'git switch {word}' for a branch" if branch else "run 'git nn ls-files'",
             )
     return found

@@ -228,20 +228,16 @@ def _blobs(repo: Repository, files: list[Path], sides: Sides) -> Blobs:
 
 def _report(repo: Repository, path: bytes, merged: Merged) -> None:
     """One short block: what was merged, what conflicts, what to do next."""
-    from git_nn.merge.report import lines, plural, summary
+    from git_nn.merge.report import lines, outcome
 
     name = _shown(os.fsdecode(path))
-    count = len(merged.conflicts)
     if merged.whole:
         _say(f"{name}: the file as a whole conflicts, ours is kept: {merged.whole}")
-    elif count:
-        _say(
-            f"{name}: {summary(merged.decisions)}; {count} {plural(count)} in conflict, ours kept:"
-        )
+    else:
+        kept = ", ours kept:" if merged.conflicts else ""
+        _say(f"{name}: {outcome(merged.decisions)}{kept}")
         for line in lines(merged.conflicts):
             _say(f"  {line}", prefix="")
-    else:
-        _say(f"{name}: {summary(merged.decisions)}")
     for note in merged.notes:
         _say(f"  {note}", prefix="")
     if not merged.is_clean:

@@ -7,7 +7,7 @@ all from one base. That takes ``git merge-tree --write-tree`` (Git 2.38).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,11 @@ def placed(repo: Repository, start: str, files: Sequence[Placed]) -> str:
 def _own_index(repo: Repository) -> Iterator[Repository]:
     with tempfile.TemporaryDirectory(prefix="octopus-", dir=repo.git_dir) as folder:
         yield repo.with_env(GIT_INDEX_FILE=str(Path(folder) / "index"))
+
+
+def contains(repo: Repository, commit: str, others: Iterable[str]) -> bool:
+    """Whether ``commit`` has all of ``others`` in its history."""
+    return repo.git("merge-base", "--independent", commit, *others).decode().split() == [commit]
 
 
 def common_base(repo: Repository, commits: Sequence[str]) -> str:

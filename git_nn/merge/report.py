@@ -26,6 +26,15 @@ def summary(decisions: Iterable[Decision]) -> str:
     return ", ".join(parts)
 
 
+def outcome(decisions: Sequence[Decision]) -> str:
+    """``3 tensors from ours; 2 tensors in conflict``: what was merged, then what was not."""
+    count = sum(isinstance(decision, Conflict) for decision in decisions)
+    if not count:
+        return summary(decisions)
+    merged = f"{summary(decisions)}; " if any(map(_kind, decisions)) else ""
+    return f"{merged}{count} {plural(count)} in conflict"
+
+
 def _kind(decision: Decision) -> str:
     match decision:
         case Combine():

@@ -13,7 +13,7 @@ from git_nn.differences.numbers_text import percent, ratio
 from git_nn.differences.style import PLAIN, Style, fold, paint
 from git_nn.differences.table import NAME, REMARK, Column, lay_out
 from git_nn.merge.overlap import Apart, Overlap
-from git_nn.merge.report import plural, summary
+from git_nn.merge.report import outcome, plural
 from git_nn.objects.names import escape
 from git_nn.objects.tensor import format_shape
 from git_nn.preview.blocks import Block, blocks, outcomes_of
@@ -110,10 +110,7 @@ def _said(file: File) -> str:
         count = len(file.tensors)
         changed = f", {count} {plural(count)} changed, {file.same} same" if count else ""
         return f"{_whole(file)}{changed}"
-    told = summary(tensor.decision for tensor in file.tensors)
-    count = len(file.conflicts)
-    conflicts = f"; {count} {plural(count)} in conflict" if count else ""
-    return f"{told}{conflicts}; {file.same} same"
+    return f"{outcome([tensor.decision for tensor in file.tensors])}; {file.same} same"
 
 
 def _whole(file: File) -> str:

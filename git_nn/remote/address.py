@@ -74,10 +74,15 @@ def _shared(repo: Repository) -> str | None:
     return url if _HARMLESS.match(url) and redacted(url) == url else None
 
 
-def git_url_of(config: Config, name: str, *, push: bool) -> str:
-    """Git's own address of a remote; ``name`` itself where it is no configured remote."""
+def git_url_of(config: Config, name: str, *, push: bool = False) -> str:
+    """Git's own address of a remote; ``name`` itself where it is no configured remote.
+
+    UsageError for a word that can be no address either.
+    """
     key = f"remote.{name}"
     found = (config.get(f"{key}.pushurl") if push else None) or config.get(f"{key}.url")
+    if not found and not set(name) & set("/:."):
+        raise UsageError(f"{name!r} is no remote and no address", hint="run 'git remote -v'")
     return found or name
 
 

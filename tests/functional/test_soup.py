@@ -84,6 +84,15 @@ def test_a_soup_is_the_mean_of_all_branches_and_one_commit(tmp_path: Path) -> No
     repo.nn("fsck")
 
 
+def test_what_has_been_merged_is_not_merged_again(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    repo.nn("soup", *NAMES)
+    before = heads(repo, "HEAD")
+    assert repo.nn("soup", "one", "two").text == "Already up to date.\n"
+    assert repo.nn("soup", "two").text == "Already up to date.\n"
+    assert heads(repo, "HEAD") == before
+
+
 def test_a_strategy_gets_the_branches_that_left_a_tensor_alone_too(tmp_path: Path) -> None:
     models = [fine_tune(0), fine_tune(1), BASE]
     models[2] = BASE | {"same": tensor(9)}
