@@ -36,6 +36,15 @@ def repo(tmp_path: Path) -> Repo:
     return Repo.create(tmp_path / "repo")
 
 
+@pytest.fixture
+def far(tmp_path: Path) -> Repo:
+    """A bare repository to push to, which knows nothing of git-nn."""
+    bare = Repo(tmp_path / "far.git")
+    bare.path.mkdir()
+    bare.git("init", "-q", "--bare", "-b", "main", ".")
+    return bare
+
+
 @pytest.fixture(scope="session")
 def lfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LfsServer]:
     """One giftless for all tests that ask for it; each takes a repository name of its own."""

@@ -13,14 +13,6 @@ NAME = "model.safetensors"
 
 
 @pytest.fixture
-def far(tmp_path: Path) -> Repo:
-    bare = Repo(tmp_path / "far.git")
-    bare.path.mkdir()
-    bare.git("init", "-q", "--bare", "-b", "main", ".")
-    return bare
-
-
-@pytest.fixture
 def near(repo: Repo, far: Repo) -> Repo:
     """One pack is there, and something is here that was not pushed."""
     repo.git("remote", "add", "origin", str(far.path))

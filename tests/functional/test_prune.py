@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +14,6 @@ from tests.support.damage import forget_reflogs, nn_dir, weights
 from tests.support.git import Repo
 
 NAME = "model.safetensors"
-
-
-@pytest.fixture
-def far(tmp_path: Path) -> Repo:
-    bare = Repo(tmp_path / "far.git")
-    bare.path.mkdir()
-    bare.git("init", "-q", "--bare", "-b", "main", ".")
-    return bare
 
 
 @pytest.fixture

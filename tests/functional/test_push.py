@@ -21,16 +21,6 @@ def weights(seed: int, rows: int = 40) -> bytes:
 
 
 @pytest.fixture
-def far(tmp_path: Path) -> Repo:
-    """A bare repository that knows nothing of git-nn."""
-    path = tmp_path / "far.git"
-    path.mkdir()
-    bare = Repo(path)
-    bare.git("init", "-q", "--bare", "-b", "main", ".")
-    return bare
-
-
-@pytest.fixture
 def near(repo: Repo, far: Repo) -> Repo:
     repo.git("remote", "add", "origin", str(far.path))
     repo.write(NAME, weights(1))

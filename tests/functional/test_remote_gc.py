@@ -23,14 +23,6 @@ LONG = 30 * 86_400
 
 
 @pytest.fixture
-def far(tmp_path: Path) -> Repo:
-    bare = Repo(tmp_path / "far.git")
-    bare.path.mkdir()
-    bare.git("init", "-q", "--bare", "-b", "main", ".")
-    return bare
-
-
-@pytest.fixture
 def near(repo: Repo, far: Repo) -> Repo:
     """A branch was pushed and deleted again, a month ago."""
     repo.git("remote", "add", "origin", str(far.path))

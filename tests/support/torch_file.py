@@ -127,11 +127,11 @@ def _items(items: Mapping[Any, Any], memo: dict[int, bytes]) -> bytes:
     return b"(" + b"".join(pairs) + b"u"
 
 
-def storages(value: Any) -> dict[str, bytes]:
-    """The content of every storage in ``value``, by key."""
+def storages(value: Any) -> dict[str, S]:
+    """Every storage in ``value``, by key."""
     match value:
         case S():
-            return {value.key: value.data}
+            return {value.key: value}
         case R():
             parts: Iterable[Any] = (*value.args, *value.items.values(), value.state)
         case dict():
@@ -140,7 +140,7 @@ def storages(value: Any) -> dict[str, bytes]:
             parts = value
         case _:
             parts = ()
-    return {key: data for part in parts for key, data in storages(part).items()}
+    return {key: one for part in parts for key, one in storages(part).items()}
 
 
 def save(value: Any, *, root: str = "archive", byteorder: str = "little") -> bytes:
@@ -150,7 +150,7 @@ def save(value: Any, *, root: str = "archive", byteorder: str = "little") -> byt
         ".format_version": b"1",
         ".storage_alignment": b"64",
         "byteorder": byteorder.encode(),
-        **{f"data/{key}": data for key, data in storages(value).items()},
+        **{f"data/{key}": one.data for key, one in storages(value).items()},
         "version": b"3\n",
     }
     members[".data/serialization_id"] = b"12345678901234567890" + _combined(members.values())
@@ -159,31 +159,15 @@ def save(value: Any, *, root: str = "archive", byteorder: str = "little") -> byt
 
 def save_legacy(value: Any, *, keys: Mapping[str, str] | None = None) -> bytes:
     """What torch.save wrote before 1.6; ``keys`` are the addresses of the storages, in memory."""
-    data = storages(value)
-    renamed = {key: (keys or {}).get(key, f"9{key}") for key in data}
+    found = storages(value)
+    renamed = {key: (keys or {}).get(key, f"9{key}") for key in found}
     info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "long": 4}}
     pickles = [0x1950A86A20F9469CFC6C, 1001, info, _addressed(value, renamed, {})]
     out = b"".join(map(dumps, [*pickles, sorted(renamed.values())]))
-    sizes = {key: SIZES[dtype] for key, dtype in kinds(value).items()}
-    for key in sorted(data, key=lambda key: renamed[key]):
-        out += struct.pack("<q", len(data[key]) // sizes[key]) + data[key]
+    for key in sorted(found, key=lambda key: renamed[key]):
+        data = found[key].data
+        out += struct.pack("<q", len(data) // SIZES[found[key].dtype]) + data
     return out
-
-
-def kinds(value: Any) -> dict[str, str]:
-    """The dtype of every storage in ``value``, by key."""
-    match value:
-        case S():
-            return {value.key: value.dtype}
-        case R():
-            parts: Iterable[Any] = (*value.args, *value.items.values(), value.state)
-        case dict():
-            parts = value.values()
-        case list() | tuple():
-            parts = value
-        case _:
-            parts = ()
-    return {key: dtype for part in parts for key, dtype in kinds(part).items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from git_nn.objects.oid import Oid
+from git_nn.objects.oid import Oid, oid_of
 from git_nn.store.base import read_bytes
 from git_nn.store.local import LocalStore
-from tests.unit.store.support import Intercepted, leftovers, noise, put, rewrite
+from tests.unit.store.support import (
+    Intercepted,
+    collect,
+    leftovers,
+    noise,
+    put,
+    quarantine_all,
+    rebuild_all,
+)
 
 OLD = [noise(3000, 1), noise(70_000, 2), noise(10, 6)]
 NEW = [noise(40_000, 3), b"", noise(90_000, 4), OLD[0]]
@@ -28,28 +36,6 @@ def make_store(root: Path) -> LocalStore:
 
 def add(store: LocalStore) -> None:
     put(store, *NEW)
-
-
-def collect(store: LocalStore) -> None:
-    with store.exclusive():
-        old = list(store.packs())
-        keep = {frame.id for pack in old for frame in pack.frames}
-        new = rewrite(store, keep, [pack.name for pack in old])
-        for pack in old:
-            if pack.name not in new:
-                store.retire(pack.name)
-        store.empty_trash(-10)
-        store.clean_tmp(-10)
-
-
-def quarantine(store: LocalStore) -> None:
-    for pack in list(store.packs()):
-        store.quarantine(pack.name)
-
-
-def rebuild(store: LocalStore) -> None:
-    for pack in list(store.packs()):
-        store.rebuild_index(pack.name)
 
 
 def adopt(store: LocalStore) -> None:
@@ -66,8 +52,6 @@ def restore(store: LocalStore) -> None:
 
 
 def ids(contents: list[bytes]) -> list[Oid]:
-    from git_nn.objects.oid import oid_of
-
     return [oid_of(content) for content in contents]
 
 
@@ -124,6 +108,6 @@ def deaths(folder: Path, action: Callable[[LocalStore], None]) -> int:
 
 if __name__ == "__main__":
     os.fsync = lambda fd: None  # what is written outlives a process without it
-    actions = (add, collect, quarantine, rebuild, adopt, restore)
+    actions = (add, collect, quarantine_all, rebuild_all, adopt, restore)
     (chosen,) = (action for action in actions if action.__name__ == sys.argv[1])
     print(deaths(Path(sys.argv[2]), chosen))

@@ -116,3 +116,27 @@ class Intercepted:
 
 def nothing(number: int, name: str) -> None:
     return None
+
+
+def collect(store: LocalStore) -> None:
+    """What a gc does: all that is needed goes into new packs, the old ones away."""
+    with store.exclusive():
+        old = list(store.packs())
+        keep = {frame.id for pack in old for frame in pack.frames}
+        new = rewrite(store, keep, [pack.name for pack in old])
+        for pack in old:
+            if pack.name not in new:
+                store.retire(pack.name)
+        store.empty_trash(-10)
+        store.clean_tmp(-10)
+        store.remove_stray_indexes()
+
+
+def quarantine_all(store: LocalStore) -> None:
+    for pack in list(store.packs()):
+        store.quarantine(pack.name)
+
+
+def rebuild_all(store: LocalStore) -> None:
+    for pack in list(store.packs()):
+        store.rebuild_index(pack.name)

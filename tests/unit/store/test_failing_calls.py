@@ -24,12 +24,14 @@ from git_nn.store.local import LocalStore, open_store
 from tests.unit.store.support import (
     CLEAN_UP,
     Intercepted,
+    collect,
     leftovers,
     noise,
     nothing,
     pack_paths,
     put,
-    rewrite,
+    quarantine_all,
+    rebuild_all,
 )
 
 OLD = [noise(3000, 1), noise(200, 2)]
@@ -160,29 +162,6 @@ def test_reading_with_any_call_failing_gives_the_object_or_an_error(
         with Intercepted(rule), contextlib.suppress(GitNNError):
             assert read(store) == content
         assert read(make_store(tmp_path)) == content
-
-
-def collect(store: LocalStore) -> None:
-    with store.exclusive():
-        old = list(store.packs())
-        keep = {frame.id for pack in old for frame in pack.frames}
-        new = rewrite(store, keep, [pack.name for pack in old])
-        for pack in old:
-            if pack.name not in new:
-                store.retire(pack.name)
-        store.empty_trash(-10)
-        store.clean_tmp(-10)
-        store.remove_stray_indexes()
-
-
-def quarantine_all(store: LocalStore) -> None:
-    for pack in list(store.packs()):
-        store.quarantine(pack.name)
-
-
-def rebuild_all(store: LocalStore) -> None:
-    for pack in list(store.packs()):
-        store.rebuild_index(pack.name)
 
 
 @pytest.mark.parametrize("action", [collect, quarantine_all, rebuild_all])

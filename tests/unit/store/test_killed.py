@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ACTIONS = ["add", "collect", "quarantine", "rebuild", "adopt", "restore"]
+ACTIONS = ["add", "collect", "quarantine_all", "rebuild_all", "adopt", "restore"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
