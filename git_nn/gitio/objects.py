@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import IO, Any, Protocol, Self
 
 from git_nn.errors import GitError
@@ -24,7 +24,7 @@ _TYPES = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 Info = tuple[str, str, int]
 
 
-class Reader(Protocol):
+class Reader(AbstractContextManager["Reader", None], Protocol):
     """Open objects of one repository; a context manager, for one thread.
 
     A spec is whatever ``git rev-parse`` understands (``HEAD:model.h5``, ``:1:model.h5``, an
@@ -42,15 +42,6 @@ class Reader(Protocol):
 
     def close(self) -> None: ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
 
 class _Closing:
     def close(self) -> None:
@@ -59,12 +50,7 @@ class _Closing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -143,14 +129,19 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 class FastReader(_Closing):
-    """Full object names through libgit2; all else, and what it cannot find, through git."""
+    """Full object names through libgit2 once ``after`` of them have been asked for; else git.
 
-    def __init__(self, objects: Any, rest: BatchReader) -> None:
-        self._objects = objects
+    Importing libgit2 takes as long as git takes for some hundred objects.
+    """
+
+    def __init__(self, repo: Repository, rest: BatchReader, after: int) -> None:
+        self._repo = repo
         self._rest = rest
+        self._left = after
+        self._objects: Any = None
 
     def info(self, spec: str) -> Info | None:
-        if _FULL_NAME.match(spec):
+        if self._is_fast(spec):
             try:
                 kind, size = self._objects.read_header(spec)
                 return spec, _TYPES[int(kind)], int(size)
@@ -159,13 +150,21 @@ class FastReader(_Closing):
         return self._rest.info(spec)
 
     def read(self, spec: str) -> bytes | None:
-        if _FULL_NAME.match(spec):
+        if self._is_fast(spec):
             try:
                 data: bytes = self._objects.read(spec)[1]
             except (KeyError, ValueError, OSError):
                 return self._rest.read(spec)
             return data
         return self._rest.read(spec)
+
+    def _is_fast(self, spec: str) -> bool:
+        if not _FULL_NAME.match(spec):
+            return False
+        if self._left == 0:
+            self._objects = _libgit2_objects(self._repo)
+        self._left -= 1
+        return self._objects is not None
 
     def close(self) -> None:
         self._rest.close()
@@ -176,11 +175,10 @@ def open_batch(repo: Repository) -> Reader:
     return BatchReader(repo)
 
 
-def open_reader(repo: Repository) -> Reader:
+def open_reader(repo: Repository, *, after: int = 100) -> Reader:
     """The fastest reader for this repository; for walks over many objects."""
     rest = BatchReader(repo)
-    objects = None if _is_special(repo) else _libgit2_objects(repo)
-    return rest if objects is None else FastReader(objects, rest)
+    return rest if _is_special(repo) else FastReader(repo, rest, after)
 
 
 def _is_special(repo: Repository) -> bool:

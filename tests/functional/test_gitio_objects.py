@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from git_nn.gitio.repository import Repository, find
 from tests.support.git import Repo
 
 Opener = Callable[[Repository], Reader]
-both = pytest.mark.parametrize("opener", [open_reader, open_batch])
+at_once = partial(open_reader, after=0)
+both = pytest.mark.parametrize("opener", [at_once, open_batch])
 
 
 def init(path: Path, *options: str) -> Repo:
@@ -133,6 +135,19 @@ def test_libgit2_is_used_where_it_can_and_only_there(made: Repo, tmp_path: Path)
         assert isinstance(reader, FastReader)
     with open_reader(opened(init(tmp_path / "r", "--object-format=sha256"))) as reader:
         assert isinstance(reader, BatchReader)
+
+
+def test_libgit2_takes_over_where_many_objects_are_read(made: Repo) -> None:
+    names = [made.git("rev-parse", f"HEAD:{path}").text.strip() for path in ("f", "big", "empty")]
+    with open_reader(opened(made), after=2) as reader:
+        assert isinstance(reader, FastReader)
+        for _ in range(2):
+            assert [len(reader.read(name) or b"") for name in names] == [8, 1 << 20, 0]
+        assert reader._objects is not None
+    with open_reader(opened(made)) as reader:
+        assert isinstance(reader, FastReader)
+        reader.read(names[0])
+        assert reader._objects is None
 
 
 def test_closing_ends_the_children(made: Repo) -> None:
