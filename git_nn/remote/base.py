@@ -13,10 +13,10 @@ before (retry.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from git_nn.objects.oid import oid_of
 
@@ -62,7 +62,7 @@ class Outgoing:
     index: bytes
 
 
-class Remote(Protocol):
+class Remote(AbstractContextManager["Remote", None], Protocol):
     """Packs far away. Use as a context manager, which ends connections."""
 
     @property
@@ -110,12 +110,3 @@ class Remote(Protocol):
     def remove(self, names: Collection[str]) -> None:
         """Take published packs away, their indexes first. RemoteError where that cannot be."""
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...

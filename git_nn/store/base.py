@@ -8,8 +8,8 @@ oid. The contract test is tests/contract/store_contract.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Protocol, Self
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from git_nn.objects.oid import Oid
 
@@ -18,7 +18,7 @@ SEGMENT = 4 * 1024 * 1024  # raw bytes per segment; a multiple of every element 
 Buffer = bytes | bytearray | memoryview
 
 
-class Batch(Protocol):
+class Batch(AbstractContextManager["Batch", None], Protocol):
     """Objects on their way into a store; use as a context manager.
 
     Leaving the block without an exception makes every object of the batch durable
@@ -37,15 +37,6 @@ class Batch(Protocol):
         already costs no space and is no error; its pack counts as fresh for gc.
         """
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 class Store(Protocol):
