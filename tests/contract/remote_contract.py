@@ -312,40 +312,6 @@ class RemoteContract:
         with connect() as remote:
             assert 1 << 20 <= remote.max_pack <= 96 << 20
 
-
-class KeyedContract(RemoteContract):
-    """Of folders and buckets, where we are the ones who take garbage away."""
-
-    def test_the_trash_takes_packs_and_gives_them_back(
-        self, connect: Connect, tmp_path: Path
-    ) -> None:
-        one, two = made(tmp_path, 1), made(tmp_path, 2)
-        before = time.time()
-        with connect() as remote:
-            assert isinstance(remote, KeyedRemote)
-            assert remote.trash() == []
-            remote.publish([one, two])
-            kept = remote.kept()[one.name]
-            assert kept.size == one.size + len(one.index)
-            assert before - 60 < kept.modified < time.time() + 60  # a clock of one second
-            for _ in range(2):  # the second finds nothing to move
-                remote.retire([one.name], "20260102T030405Z")
-            assert names(remote) == {two.name}
-            assert {(item.name, item.suffix) for item in remote.trash()} == {
-                (one.name, ".nnp"),
-                (one.name, ".idx"),
-            }
-            index = next(item for item in remote.trash() if item.suffix == ".idx")
-            assert remote.trashed_index(index) == one.index
-            remote.restore(remote.trash())
-            assert remote.trash() == []
-            assert whole(remote, one) == one.path.read_bytes()
-            remote.retire([two.name], "20260102T030405Z")
-            remote.discard(remote.trash())
-            assert remote.trash() == []
-            assert remote.trashed_index(index) is None
-            assert names(remote) == {one.name}
-
     # -- stores on both ends: what push and fetch do with a remote
 
     def test_objects_go_from_one_store_to_another(self, connect: Connect, tmp_path: Path) -> None:
@@ -459,3 +425,37 @@ class KeyedContract(RemoteContract):
             index.chmod(0o644)
             index.write_bytes(index.read_bytes()[:-1])
             assert ask(remote, far.cache).find(oid) is not None
+
+
+class KeyedContract(RemoteContract):
+    """Of folders and buckets, where we are the ones who take garbage away."""
+
+    def test_the_trash_takes_packs_and_gives_them_back(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        one, two = made(tmp_path, 1), made(tmp_path, 2)
+        before = time.time()
+        with connect() as remote:
+            assert isinstance(remote, KeyedRemote)
+            assert remote.trash() == []
+            remote.publish([one, two])
+            kept = remote.kept()[one.name]
+            assert kept.size == one.size + len(one.index)
+            assert before - 60 < kept.modified < time.time() + 60  # a clock of one second
+            for _ in range(2):  # the second finds nothing to move
+                remote.retire([one.name], "20260102T030405Z")
+            assert names(remote) == {two.name}
+            assert {(item.name, item.suffix) for item in remote.trash()} == {
+                (one.name, ".nnp"),
+                (one.name, ".idx"),
+            }
+            index = next(item for item in remote.trash() if item.suffix == ".idx")
+            assert remote.trashed_index(index) == one.index
+            remote.restore(remote.trash())
+            assert remote.trash() == []
+            assert whole(remote, one) == one.path.read_bytes()
+            remote.retire([two.name], "20260102T030405Z")
+            remote.discard(remote.trash())
+            assert remote.trash() == []
+            assert remote.trashed_index(index) is None
+            assert names(remote) == {one.name}
