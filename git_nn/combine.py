@@ -25,17 +25,18 @@ from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
 from git_nn.merge import keys, state
 from git_nn.merge.decide import Combine, Conflict, Decision, Weave, decide, outcome, resized_view
-from git_nn.merge.follow import Followed, follow, refuse
+from git_nn.merge.follow import Followed, follow, refuse, with_names
 from git_nn.merge.groups import together
 from git_nn.merge.keys import preference
 from git_nn.merge.report import SHOWN, told
 from git_nn.merge.rows import WHOLE, ladder
-from git_nn.merge.rules import ATTRIBUTE, Choice, Rules, rules
+from git_nn.merge.rules import ATTRIBUTE, Choice, Rules, averaged, rules
 from git_nn.merge.strategies import table as strategies
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored, Window
 from git_nn.recast import recast
+from git_nn.statistics import is_statistics, of_tensors
 from git_nn.store.base import Batch, Buffer, Store
 from git_nn.store.local import LocalStore
 
@@ -76,7 +77,8 @@ def rules_for(repo: Repository, path: bytes, override: str | None) -> Rules:
     name = path.decode("utf-8", "surrogateescape")
     recipe = () if override else recipes.load(repo).for_path(name)
     settings = load(repo).section("nn.merge")
-    return ruled(rules(attribute, settings, override, escape(name), recipe), settings)
+    found = ruled(rules(attribute, settings, override, escape(name), recipe), settings)
+    return averaged(found) if is_statistics(path) else found
 
 
 def ruled(found: Rules, settings: Mapping[str, str]) -> Rules:
@@ -108,12 +110,11 @@ def merge_tensors(
     planned = plan(sides, chosen, store)
     if isinstance(planned, Merged):
         return planned
-    found = followed(sides)
-    names = Sides(found.base, found.ours, found.theirs)
+    names = named(sides)
     if chosen.ladder is not WHOLE:
         planned = recast(planned, names, store, progress)
     made = carry_out(planned, names, store, progress)
-    return replace(made, notes=(*found.notes, *made.notes, *told(made.decisions)))
+    return replace(made, notes=(*followed(sides).notes, *made.notes, *told(made.decisions)))
 
 
 def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, ...]:
@@ -152,7 +153,11 @@ def named(sides: Sides) -> Sides:
     """The same versions, their tensors under the names that the result has: what one side renamed
     has the new name everywhere. For looking at single tensors only, not at the container."""
     found = followed(sides)
-    return Sides(found.base, found.ours, found.theirs)
+
+    def known(kind: str) -> list[Pointer]:
+        return [*map(with_names, sides.known(kind), found.renamed)]
+
+    return Sides(found.base, found.ours, found.theirs, known)
 
 
 def merge_in(
@@ -304,14 +309,19 @@ def _combine(
         if read is not None
     ]
     if len(readable) < len(reads):
-        why = f"changed on both sides; the form {ours.form} cannot be decoded"
-        return Conflict(name, base, ours, theirs, why), ours, 0
+        return _refused(decision, sides, f"the form {ours.form} cannot be decoded"), ours, 0
+    try:
+        strategy = strategies.by_name(decision.choice.strategy)
+        statistics = of_tensors(sides.known, (ours, theirs), strategy, store)
+    except MergeError as error:
+        return _refused(decision, sides, error.message), ours, 0
     strange = 0
     a, b, *o = readable
 
     def merged() -> Iterator[bytes]:
         nonlocal strange
-        tensor = Versions(ours.dtype, ours.shape, o[0] if o else None, (a, b))
+        origin = o[0] if o else None
+        tensor = Versions(ours.dtype, ours.shape, origin, (a, b), statistics)
         for data, count in merge_tensor(decision.choice, tensor):
             strange += count
             yield data
@@ -319,6 +329,12 @@ def _combine(
     near = o[0] if o else a  # what a strategy trims or thins stays as in the base
     oid, length = batch.put(merged(), dtype=ours.dtype, base=near.oid)
     return decision, Stored(name, ours.dtype, ours.shape, oid, length), strange
+
+
+def _refused(decision: Combine, sides: Sides, why: str) -> Conflict:
+    base = sides.base.by_name.get(decision.name) if sides.base else None
+    told = f"changed on both sides; {why}"
+    return Conflict(decision.name, base, decision.ours, decision.theirs, told)
 
 
 def _packed(

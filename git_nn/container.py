@@ -7,7 +7,7 @@ and that is told: it never stands in the way of the weights unless a person aske
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,25 @@ from git_nn.model import open_pointer
 from git_nn.objects.pointer import Pointer
 from git_nn.store.base import Store
 
+Known = Callable[[str], Sequence[Pointer]]  # a kind of statistics: those of each side's model
+
+
+def nothing_known(kind: str) -> Sequence[Pointer]:
+    """For sides that are not looked up in commits."""
+    raise MergeError(f"where the {kind} of each side is, is not known here")
+
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The three versions; ``base`` is None where the file was added on both sides."""
+    """The three versions; ``base`` is None where the file was added on both sides.
+
+    ``known`` gives what was measured of ours and theirs; MergeError where a side has none.
+    """
 
     base: Pointer | None
     ours: Pointer
     theirs: Pointer
+    known: Known = nothing_known
 
     def of(self, side: Side) -> Pointer | None:
         return {"base": self.base, "ours": self.ours, "theirs": self.theirs}[side]

@@ -1,6 +1,7 @@
 """replay: merge two commits by a plan, aside from the work tree, the index and all branches.
 
-``git merge-tree`` merges the trees, and calls the merge driver with the plan in REPLAY. So
+``git merge-tree`` merges the trees, and calls the merge driver with the plan in REPLAY and the
+commits in SIDES. So
 renames, merge bases that have to be merged first, and files that are no models go as ever.
 """
 
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from git_nn.assemble import Sides
 from git_nn.combine import Merged, merge_in, ruled
-from git_nn.errors import GitError, PointerError, UsageError
+from git_nn.earlier import pointer_at
+from git_nn.errors import GitError, UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.repository import Repository
@@ -22,13 +24,11 @@ from git_nn.merge import trailers
 from git_nn.merge.decide import Side
 from git_nn.merge.rules import Choice, parse
 from git_nn.merge.trailers import Line, Plan
-from git_nn.objects import pointer as pointers
 from git_nn.objects.names import natural_key
-from git_nn.objects.pointer import Pointer
 from git_nn.resolve import Version, settle_tensors, unsettled_of
 from git_nn.store.local import LocalStore
 
-REPLAY = "GIT_NN_REPLAY"
+REPLAY, SIDES = "GIT_NN_REPLAY", "GIT_NN_SIDES"
 
 
 # --- what the driver does ---------------------------------------------------------------
@@ -79,7 +79,8 @@ def _side(word: str) -> Side:
 def merged_tree(repo: Repository, ours: str, theirs: str, plan: Plan) -> str:
     """The tree of the merge of two commits by ``plan``; models in conflict have ours there."""
     with _written(plan) as file:
-        there = repo.with_env(**{REPLAY: str(file)})
+        commits = [revisions.resolve(repo, f"{rev}^{{commit}}") or rev for rev in (ours, theirs)]
+        there = repo.with_env(**{REPLAY: str(file), SIDES: " ".join(commits)})
         argv = ("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages",
                 "--name-only", ours, theirs)  # fmt: skip
         output = there.git(*argv, check=False)  # it fails also where files are in conflict
@@ -157,28 +158,14 @@ def merged_models(
     mine, other = ({e.path: e.oid for e in revisions.tree(repo, rev)} for rev in (ours, theirs))
     for entry in revisions.tree(repo, tree):
         old = (mine.get(entry.path), other.get(entry.path))
-        if entry.oid not in old and pointer_of(reader, entry.oid) is not None:
+        if entry.oid not in old and pointer_at(reader, entry.oid) is not None:
             yield entry.path
-
-
-def pointer_of(reader: Reader, oid: str) -> Pointer | None:
-    """The pointer in a blob; None where it is anything else."""
-    info = reader.info(oid)
-    if info is None or info[1] != "blob" or info[2] > pointers.MAX_SIZE:
-        return None
-    content = reader.read(oid) or b""
-    if not pointers.looks_like_pointer(content[:4096]):
-        return None
-    try:
-        return pointers.parse(content)
-    except PointerError:
-        return None
 
 
 def _difference(reader: Reader, change: revisions.Change, plan: Plan) -> Difference | None:
     """How a model that was made again differs from that in the commit; None for other files."""
-    made = pointer_of(reader, change.old.oid) if change.old else None
-    there = pointer_of(reader, change.new.oid) if change.new else None
+    made = pointer_at(reader, change.old.oid) if change.old else None
+    there = pointer_at(reader, change.new.oid) if change.new else None
     if made is None and there is None:
         return None
     if plan.is_by_hand(_text(change.path)):

@@ -30,13 +30,14 @@ from git_nn.gitio.revisions import Entry as IndexEntry
 from git_nn.materialise import open_parent
 from git_nn.merge.decide import Conflict, Decision, Side, Take, settle
 from git_nn.merge.report import told
-from git_nn.merge.rules import Choice, Rules
+from git_nn.merge.rules import Choice, Rules, mean_for
 from git_nn.model import open_pointer
 from git_nn.objects import pointer as pointers
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, looks_like_pointer, render
 from git_nn.origins import NOTHING, Origin
 from git_nn.smudge import FileSink
+from git_nn.statistics import is_statistics, of_blobs
 from git_nn.store.base import Store
 from git_nn.store.local import LocalStore
 
@@ -113,7 +114,7 @@ def unsettled(
             stages = unmerged[path]
             model = filters[path].get("filter") == "nn"
             if model or any(_is_pointer(reader, entry) for entry in stages.values()):
-                opened = _versions(reader, store, path, stages)
+                opened = _versions(repo, reader, store, path, stages)
                 if isinstance(opened, Version):
                     found.append(_open(repo, store, opened, records.get(path), override))
                 else:
@@ -131,7 +132,7 @@ def _is_pointer(reader: Reader, entry: IndexEntry) -> bool:
 
 
 def _versions(
-    reader: Reader, store: Store, path: bytes, stages: dict[int, IndexEntry]
+    repo: Repository, reader: Reader, store: LocalStore, path: bytes, stages: dict[int, IndexEntry]
 ) -> Version | Unmergeable:
     if 2 not in stages or 3 not in stages:
         return _removal(path, stages)
@@ -144,7 +145,8 @@ def _versions(
         how = "run 'git checkout --ours' or '--theirs' on it, then 'git add'"
         return Unmergeable(path, f"{name} is empty or no regular file; {how}")
     blobs, mode = conflicts.blobs(stages), _merged_mode(stages)
-    return Version(path, blobs, Sides(base, ours, theirs), mode)
+    known = of_blobs(repo, store, path, lambda: [stages[2].oid, stages[3].oid], {})
+    return Version(path, blobs, Sides(base, ours, theirs, known), mode)
 
 
 def _open(
@@ -248,6 +250,8 @@ def settle_tensors(
         )
     if file.whole:
         return _settle_whole(file, how, patterns)
+    if isinstance(how, Choice) and is_statistics(file.path):
+        how = mean_for(how) or how
     chosen = [c for c in file.open if not patterns or _matches(c.name, patterns)]
     decided: Sequence[Decision] = [_decide(conflict, how) for conflict in chosen]
     if isinstance(how, Choice):

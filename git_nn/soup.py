@@ -12,20 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from git_nn import __version__
 from git_nn.adopt import adopt
 from git_nn.assemble import Decoder, Sides, assemble
+from git_nn.container import Known
+from git_nn.earlier import pointer_at
 from git_nn.errors import MergeError, MissingObjectError, UsageError
 from git_nn.gitio import octopus, revisions
 from git_nn.gitio.merging import commit as commit_of
-from git_nn.gitio.objects import Reader, open_batch
+from git_nn.gitio.objects import open_batch
 from git_nn.gitio.octopus import Placed, common_base
 from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import Entry as TreeEntry
+from git_nn.gitio.whence import Place
 from git_nn.merge import rows, trailers
 from git_nn.merge.many import Clash, Mixed, Outcome, Taken, decide
 from git_nn.merge.rules import Rules, parse
@@ -34,16 +35,11 @@ from git_nn.merge.trailers import Line, Plan
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Entry, Pointer, Stored, render
-from git_nn.replay import pointer_of
-from git_nn.statistics import is_statistics, of_side, of_tensor
+from git_nn.statistics import is_statistics, of_places, of_tensors
 from git_nn.store.base import Batch, Buffer, Store
 from git_nn.store.local import LocalStore
 
-if TYPE_CHECKING:
-    from git_nn.merge.arithmetic import Statistic
-
 RulesFor = Callable[[bytes], Rules]
-Known = Callable[[str], Sequence[Pointer]]  # a kind of statistics: those of each side's model
 How = tuple[Rules, Known]
 
 AVERAGED = Rules(parse("mean", "statistics"))
@@ -98,10 +94,10 @@ def cook(repo: Repository, store: LocalStore, pot: Pot, rules_for: RulesFor) -> 
     models: list[Model] = []
     with open_batch(repo) as reader:
         for path, versions in _versions(repo, pot).items():
-            pointers = [pointer_of(reader, v.oid) if v else None for v in versions]
+            pointers = [pointer_at(reader, v.oid) if v else None for v in versions]
             if any(pointers):
                 rules = AVERAGED if is_statistics(path) else rules_for(path)
-                known = cache(partial(_known, repo, reader, _having(pot, versions), path))
+                known = of_places(repo, store, _having(pot, versions, path))
                 file, model = _model(repo, store, path, versions, pointers, (rules, known))
                 files.append(file)
                 models += [model] if model else []
@@ -190,18 +186,15 @@ def _merge(  # noqa: PLR0913, PLR0917 - see _model
     return pointer, Model(path, outcomes, tuple(dict.fromkeys(notes)))
 
 
-def _having(pot: Pot, versions: Sequence[TreeEntry | None]) -> list[tuple[str, str]]:
-    """The sides that have a file, commit and name: a side never had what another one added."""
+def _having(pot: Pot, versions: Sequence[TreeEntry | None], path: bytes) -> list[Place]:
+    """The sides that have a file: a side never had what another one added."""
     origin, *there = versions
     pairs = zip(pot.sides.items(), there, strict=True)
-    return [side for side, version in pairs if version is not None or origin is not None]
-
-
-def _known(
-    repo: Repository, reader: Reader, sides: Sequence[tuple[str, str]], path: bytes, kind: str
-) -> list[Pointer]:
-    """The statistics of each side's model; MergeError where a side has none."""
-    return [of_side(repo, reader, side, path, kind) for side in sides]
+    return [
+        Place(commit, name, path)
+        for (commit, name), version in pairs
+        if version is not None or origin is not None
+    ]
 
 
 def _computed(
@@ -243,7 +236,11 @@ def _mix(  # noqa: PLR0913, PLR0917 - see _model
     first = mixed.sides[0]
     origin = version(base, mixed.base) if base and mixed.base else None
     versions = tuple(version(*pair) for pair in zip(sides, mixed.sides, strict=True))
-    statistics = _statistics(mixed, known, store)
+    strategy = table.by_name(mixed.choice.strategy)
+    try:
+        statistics = of_tensors(known, mixed.sides, strategy, store)
+    except MergeError as error:
+        raise MergeError(f"tensor {escape(mixed.name)}: {error.message}") from error
     strange = 0
 
     def pieces() -> Iterator[bytes]:
@@ -256,17 +253,6 @@ def _mix(  # noqa: PLR0913, PLR0917 - see _model
     near = mixed.base or first
     oid, length = batch.put(pieces(), dtype=first.dtype, base=near.oid)
     return Stored(mixed.name, first.dtype, first.shape, oid, length), strange
-
-
-def _statistics(mixed: Mixed, known: Known, store: Store) -> tuple[Statistic, ...]:
-    """What the strategy needs to know of each side's tensor; nothing where a side has none."""
-    strategy = table.by_name(mixed.choice.strategy)
-    if not strategy.needs:
-        return ()
-    pairs = zip(known(strategy.needs), mixed.sides, strict=True)
-    found = [of_tensor(pointer, entry, strategy, store) for pointer, entry in pairs]
-    there = tuple(each for each in found if each is not None)
-    return there if len(there) == len(found) else ()
 
 
 def _packed(side: Pointer, entry: Stored, store: Store) -> Iterator[Buffer]:

@@ -8,17 +8,23 @@ name of its weight. They are those of the model in the same commit; nothing chec
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from git_nn.adopt import adopt
+from git_nn.container import Known
+from git_nn.earlier import pointer_at
 from git_nn.errors import MergeError
-from git_nn.gitio.objects import Reader
+from git_nn.gitio.objects import open_batch
 from git_nn.gitio.repository import Repository
+from git_nn.gitio.whence import Place, places
 from git_nn.merge.strategies import table
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored
-from git_nn.replay import pointer_of
 from git_nn.store.base import Store
+from git_nn.store.local import LocalStore
 
 if TYPE_CHECKING:
     from git_nn.merge.arithmetic import Statistic
@@ -38,36 +44,112 @@ def is_statistics(path: bytes) -> bool:
     return any(path.endswith(f".{kind}.safetensors".encode()) for kind in _KINDS)
 
 
-def of_side(
-    repo: Repository, reader: Reader, side: tuple[str, str], path: bytes, kind: str
+# --- files ------------------------------------------------------------------------------
+
+
+def of_places(repo: Repository, store: LocalStore | None, sides: Sequence[Place]) -> Known:
+    """The statistics of each side's model, a side being where it has the model.
+
+    What ``store`` lacks of them is adopted, as that of models is; without a store it is not.
+    """
+
+    return _once(lambda kind: [_of_side(repo, store, [side], kind) for side in sides])
+
+
+def of_blobs(
+    repo: Repository,
+    store: LocalStore,
+    path: bytes,
+    blobs: Callable[[], Sequence[str]],
+    likely: Mapping[str, str],
+) -> Known:
+    """The same of a model that Git merges to ``path``: ``blobs`` are Git's names of it on each
+    side, and ``likely`` commits that these may be from, with their names. Nothing is looked up
+    before it is asked for."""
+
+    def known(kind: str) -> list[Pointer]:
+        found = [places(repo, blob, path, likely) for blob in blobs()]
+        for who, side in zip(("ours", "theirs"), found, strict=True):
+            if not side:
+                file = escape(beside(path, kind))
+                raise MergeError(f"Git has no commit that {who} is from, to look for {file}")
+        return [_of_side(repo, store, side, kind) for side in found]
+
+    return _once(known)
+
+
+def _once(work: Known) -> Known:
+    """The same, looked up once, also where it is missing: every tensor asks."""
+
+    @cache
+    def tried(kind: str) -> Sequence[Pointer] | MergeError:
+        try:
+            return tuple(work(kind))
+        except MergeError as error:
+            return error
+
+    def known(kind: str) -> Sequence[Pointer]:
+        found = tried(kind)
+        if isinstance(found, MergeError):
+            raise found
+        return found
+
+    return known
+
+
+def _of_side(
+    repo: Repository, store: LocalStore | None, side: Sequence[Place], kind: str
 ) -> Pointer:
-    """Those of a commit, which a person calls by a name; MergeError that names the missing file."""
-    commit, name = side
-    file = beside(path, kind)
-    found = repo.git("rev-parse", "--verify", "-q", f"{commit}:{file}", check=False)
-    pointer = pointer_of(reader, found.decode().strip()) if found else None
-    if pointer is None:
-        raise MergeError(
-            f"{name} has no {escape(file)}, which this strategy needs; nothing was done",
-            hint=f"commit it there, tracked by git-nn (see docs/merge.md, {kind})",
-        )
+    """What the places have, all the same; MergeError that names the missing file."""
+    files = {place: beside(place.path, kind) for place in side}
+    specs = [f"{place.commit}:{file}" for place, file in files.items()]
+    with open_batch(repo) as reader:
+        there = {pointer for spec in specs if (pointer := pointer_at(reader, spec)) is not None}
+    file = escape(next(iter(files.values())))
+    if len(there) != 1:
+        what = f"other {file}" if there else f"no {file}"
+        hint = f"commit it there, tracked by git-nn (see docs/merge.md, {kind})"
+        raise MergeError(f"{_named(side)} {what}, which this strategy needs", hint=hint)
+    pointer = there.pop()
+    if store is not None:
+        adopt(repo, store, [pointer])
     return pointer
 
 
-def of_tensor(
+def _named(side: Sequence[Place]) -> str:
+    if len(side) == 1:
+        return f"{side[0].name} has"
+    return f"{', '.join(place.name for place in side[:3])}, which have this model, have"
+
+
+# --- tensors ----------------------------------------------------------------------------
+
+
+def of_tensors(
+    known: Known, tensors: Sequence[Stored], strategy: table.Strategy, store: Store
+) -> tuple[Statistic, ...]:
+    """What ``strategy`` needs to know of each side's tensor; nothing where it needs nothing, or
+    a side has none and it can do without. MergeError where it cannot."""
+    if not strategy.needs:
+        return ()
+    pairs = zip(known(strategy.needs), tensors, strict=True)
+    found = [_of_tensor(pointer, tensor, strategy, store) for pointer, tensor in pairs]
+    there = tuple(each for each in found if each is not None)
+    return there if len(there) == len(found) else ()
+
+
+def _of_tensor(
     pointer: Pointer, tensor: Stored, strategy: table.Strategy, store: Store
 ) -> Statistic | None:
-    """What is known of a tensor; None where nothing is and the strategy can do without."""
     from git_nn.merge.arithmetic import Statistic
 
     entry = pointer.by_name.get(tensor.name)
-    name = escape(tensor.name)
     if entry is None and strategy.needs == "gram":
         return None
     if not isinstance(entry, Stored) or entry.form or entry.dtype not in _REAL:
-        raise MergeError(f"tensor {name}: there is no {strategy.needs} of it on every side")
+        raise MergeError(f"there is no {strategy.needs} of it on every side")
     square = len(tensor.shape) == 2 and any(entry.shape == (n, n) for n in tensor.shape)
     fits = square if strategy.needs == "gram" else entry.shape == tensor.shape
     if not fits or tensor.dtype.removesuffix("be") not in _REAL:
-        raise MergeError(f"tensor {name}: its {strategy.needs} has another shape or dtype")
+        raise MergeError(f"its {strategy.needs} has another shape or dtype")
     return Statistic(entry.dtype, entry.shape, lambda: store.read(entry.oid))

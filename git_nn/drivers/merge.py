@@ -11,6 +11,8 @@ takes the result from %A, and takes exit status 0 as merged and 1 as a conflict.
 4. 'git merge -X ours' is not told to drivers; what to do comes from the attribute
    nn-merge, the recipe file, the configuration and GIT_NN_MERGE; or, where a merge is made
    again or only tried (GIT_NN_REPLAY), from a plan, and then nothing is told or recorded.
+5. What stands beside the model (merge.strategies, NEEDS) is looked up in the commits that the
+   sides are from: GIT_NN_SIDES, else what GITHEAD_* and the heads name (gitio.whence).
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from git_nn.store.local import LocalStore
 
 TOP_LEVEL = 7
+_HEAD = "GITHEAD_"
 MERGED, CONFLICT = 0, 1
 
 
@@ -93,7 +96,7 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
 def _merged(asked: _Asked) -> tuple[Sides, Rules, Merged]:
     from git_nn.combine import merge_in, rules_for
 
-    sides = _sides(asked.files, asked.store)
+    sides = _sides(asked)
     chosen = rules_for(asked.repo, asked.path, os.environ.get("GIT_NN_MERGE"))
     return sides, chosen, merge_in(asked.repo, asked.store, sides, chosen)
 
@@ -160,7 +163,7 @@ def _merge_by_plan(asked: _Asked, file: Path, *, is_virtual: bool) -> int:
     from git_nn.replay import merge_by, merge_by_rules
 
     plan = trailers.read(file.read_text("utf-8", "surrogateescape")) or trailers.Plan()
-    sides = _sides(asked.files, asked.store)
+    sides = _sides(asked)
     if is_virtual:
         merged = merge_by_rules(asked.repo, asked.store, asked.path, sides, plan)
         _replace(asked.files[1], virtual(sides, merged, asked.store))
@@ -170,16 +173,28 @@ def _merge_by_plan(asked: _Asked, file: Path, *, is_virtual: bool) -> int:
     return MERGED if merged.is_clean else CONFLICT
 
 
-def _sides(files: list[Path], store: LocalStore) -> Sides:
+def _sides(asked: _Asked) -> Sides:
     from git_nn.assemble import Sides
+    from git_nn.statistics import of_blobs
 
+    repo, store, files = asked.repo, asked.store, asked.files
     base, ours, theirs = (_version(file, store) for file in files)
     if ours is None or theirs is None:
         empty = "ours" if ours is None else "theirs"
         raise MergeError(
             f"{empty} is an empty file", hint="run 'git checkout --ours' or '--theirs' on it"
         )
-    return Sides(base, ours, theirs)
+    known = of_blobs(repo, store, asked.path, lambda: _names(repo, files[1:]), _likely())
+    return Sides(base, ours, theirs, known)
+
+
+def _likely() -> dict[str, str]:
+    """Commits that the sides may be from, with the names that a person gave them."""
+    told = os.environ.get("GIT_NN_SIDES", "").split()
+    heads = {
+        key.removeprefix(_HEAD): name for key, name in os.environ.items() if key.startswith(_HEAD)
+    }
+    return {commit: commit[:12] for commit in told} | heads
 
 
 def _version(file: Path, store: LocalStore) -> Pointer | None:
@@ -221,9 +236,13 @@ def _replace(file: Path, pointer: Pointer) -> None:
 
 def _blobs(repo: Repository, files: list[Path], sides: Sides) -> Blobs:
     """Git's names of the three versions, as they will stand in the index."""
-    names = [str(file.absolute()) for file in files]
-    base, ours, theirs = repo.git("hash-object", "--no-filters", "--", *names).decode().split()
+    base, ours, theirs = _names(repo, files)
     return base if sides.base is not None else None, ours, theirs
+
+
+def _names(repo: Repository, files: list[Path]) -> list[str]:
+    paths = [str(file.absolute()) for file in files]
+    return repo.git("hash-object", "--no-filters", "--", *paths).decode().split()
 
 
 def _report(repo: Repository, path: bytes, merged: Merged) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from git_nn import __version__, origins
 from git_nn.adopt import adopt
+from git_nn.earlier import pointer_at
 from git_nn.errors import MissingObjectError, UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.merging import commit
@@ -27,7 +28,7 @@ from git_nn.merge.sweeping import Trial, metric
 from git_nn.merge.trailers import Line, Plan
 from git_nn.model import open_pointer
 from git_nn.objects.pointer import Pointer
-from git_nn.replay import merged_models, merged_tree, pointer_of
+from git_nn.replay import merged_models, merged_tree
 from git_nn.store.local import LocalStore
 
 VALUE = "GIT_NN_SWEEP_VALUE"
@@ -58,7 +59,7 @@ def _models(repo: Repository, tree: str, ours: str, theirs: str) -> dict[bytes, 
     with open_batch(repo) as reader:
         wanted = set(merged_models(repo, reader, tree, ours, theirs))
         blobs = {e.path: e.oid for e in revisions.tree(repo, tree) if e.path in wanted}
-        found = {path: pointer_of(reader, oid) for path, oid in blobs.items()}
+        found = {path: pointer_at(reader, oid) for path, oid in blobs.items()}
     return {path: pointer for path, pointer in found.items() if pointer is not None}
 
 

@@ -244,8 +244,6 @@ def _refusal(conflict: Conflict, strategy: table.Strategy) -> str:
         return f"{strategy.name} needs one dtype and shape"
     if ours.dtype.removesuffix("be") not in VALUES:
         return f"{ours.dtype} values are never computed with"
-    if strategy.needs:
-        return f"{strategy.name} needs NAME.{strategy.needs}.safetensors: use git nn soup"
     if strategy.needs_base and (not isinstance(base, Stored) or _spec(base) != _spec(ours)):
         return f"{strategy.name} needs a base of the same dtype and shape"
     return ""

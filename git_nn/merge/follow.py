@@ -28,7 +28,7 @@ class Followed:
     """The three versions with the names of the result.
 
     ``refused`` says of tensors why they are a conflict unless one side is taken. ``notes`` tell
-    what was followed.
+    what was followed. ``renamed`` are the new names of tensors in ours and in theirs.
     """
 
     base: Pointer | None
@@ -36,6 +36,7 @@ class Followed:
     theirs: Pointer
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    renamed: tuple[Names, Names] = ({}, {})
 
 
 @dataclass(slots=True)
@@ -64,8 +65,9 @@ def follow(base: Pointer | None, ours: Pointer, theirs: Pointer) -> Followed:
     held = {name for side in versions for name in side.by_name if _stack(name) in prefixes}
     again = _Work(refused=work.refused, notes=work.notes)
     _rename(versions, held, again)
+    names = _chained(ours, work.ours, again.ours), _chained(theirs, work.theirs, again.theirs)
     base, ours, theirs = _all_renamed(versions, again)
-    return Followed(base, ours, theirs, again.refused, tuple(again.notes))
+    return Followed(base, ours, theirs, again.refused, tuple(again.notes), names)
 
 
 def refuse(
@@ -94,10 +96,21 @@ def _all_renamed(
     versions: tuple[Pointer, Pointer, Pointer], work: _Work
 ) -> tuple[Pointer, Pointer, Pointer]:
     base, ours, theirs = versions
-    return _named(base, work.base), _named(ours, work.ours), _named(theirs, work.theirs)
+    return with_names(base, work.base), with_names(ours, work.ours), with_names(theirs, work.theirs)
 
 
-def _named(side: Pointer, names: Names) -> Pointer:
+def _chained(side: Pointer, first: Names, then: Names) -> Names:
+    """The names of ``side`` after both, where they are others."""
+    found: dict[str, str | None] = {}
+    for old in side.by_name:
+        new = first.get(old, old)
+        new = None if new is None else then.get(new, new)
+        if new != old:
+            found[old] = new
+    return found
+
+
+def with_names(side: Pointer, names: Names) -> Pointer:
     """``side`` with other names; for comparing, since its container still has the old ones."""
     if not names:
         return side

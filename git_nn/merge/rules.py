@@ -17,7 +17,7 @@ Each is written ``NAME`` or ``NAME:parameter=number,parameter=number``; the name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import isfinite
 
@@ -100,6 +100,20 @@ def rules(
     if attribute is None and SETTING in settings:
         return Rules(parse(settings[SETTING], SETTING), patterns)
     return Rules(None, patterns)
+
+
+def averaged(found: Rules) -> Rules:
+    """The same for what was measured of a model: where anything is computed it is the mean."""
+    patterns = tuple((pattern, mean_for(choice)) for pattern, choice in found.patterns)
+    default = mean_for(found.default)
+    return replace(found, default=default, patterns=patterns)
+
+
+def mean_for(choice: Choice | None) -> Choice | None:
+    """The mean in place of a choice that computes."""
+    strategy = None if choice is None else table.by_name(choice.strategy)
+    computes = strategy is not None and strategy.side is None and not strategy.copies_base
+    return parse("mean", "statistics") if computes else choice
 
 
 def _shortest(value: float) -> str:

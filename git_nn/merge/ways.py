@@ -16,6 +16,7 @@ def ways(conflict: Conflict) -> tuple[str, ...]:
     """The sides, then the strategies with their defaults, that give this tensor.
 
     ``base`` is a side where the tensor has one: it may be of a kind that is never computed.
+    Strategies that need statistics are left out: whether there are any is not looked up.
     """
     sides = ("ours", "theirs", *(("base",) if conflict.base is not None else ()))
     computing = (name for name in table.NAMES if name not in ("ours", "theirs", "base"))
@@ -23,4 +24,5 @@ def ways(conflict: Conflict) -> tuple[str, ...]:
 
 
 def _gives(name: str, conflict: Conflict) -> bool:
-    return not isinstance(settle(conflict, choice_of(name)), Conflict)
+    settled = settle(conflict, choice_of(name))
+    return not isinstance(settled, Conflict) and not table.by_name(name).needs

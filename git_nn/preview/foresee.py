@@ -25,6 +25,7 @@ from git_nn.gitio.merging import Meeting
 from git_nn.gitio.objects import Reader
 from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import Entry as GitEntry
+from git_nn.gitio.whence import Place
 from git_nn.merge.decide import Decision, Take, decide
 from git_nn.merge.rows import WHOLE
 from git_nn.merge.rules import Rules
@@ -34,6 +35,7 @@ from git_nn.objects.pointer import Entry, Pointer, Stored
 from git_nn.objects.tensor import nbytes
 from git_nn.preview.dry import NOBODY, DryStore
 from git_nn.preview.result import Becomes, File, Preview, Tensor
+from git_nn.statistics import of_places
 from git_nn.store.base import Store
 from git_nn.weave import Progress
 
@@ -45,7 +47,8 @@ _HEAD = 4096
 class Where:
     """What to merge in; ``override`` is the value of GIT_NN_MERGE.
 
-    ``advance`` is told of bytes of tensors that were read.
+    ``advance`` is told of bytes of tensors that were read. ``tips`` are the commits that are
+    merged, ours first, each with its name.
     """
 
     repo: Repository
@@ -53,6 +56,7 @@ class Where:
     reader: Reader
     override: str | None = None
     advance: Progress = unheard
+    tips: tuple[tuple[str, str], ...] = ()
 
 
 def foresee(where: Where, branch: str) -> Preview:
@@ -63,6 +67,7 @@ def foresee(where: Where, branch: str) -> Preview:
     empty = Preview(branch, ours, theirs, bases, ())
     if empty.kind == "up-to-date":
         return empty
+    where = replace(where, tips=((ours, "HEAD"), (theirs, branch)))
     met = merging.meetings(repo, bases[0] if bases else None, ours, theirs)
     attributes = lookup(repo, [meeting.path for meeting in met], ["filter", "merge"])
     files = [
@@ -149,7 +154,7 @@ def _cleaned(data: bytes, store: DryStore) -> Pointer:
 
 def _merged(where: Where, file: File) -> File:
     """A file that the merge driver gets."""
-    sides = _sides(file)
+    sides = _sides(file, where)
     if sides is None:
         empty = "ours" if file.models[1] is None else "theirs"
         return _conflict(file, f"{empty} is an empty file")
@@ -184,11 +189,16 @@ def _noted(file: File, *notes: str) -> File:
     return replace(file, notes=tuple(dict.fromkeys((*file.notes, *notes))))
 
 
-def _sides(file: File) -> Sides | None:
+def _sides(file: File, where: Where | None = None) -> Sides | None:
+    """The three versions; with what was measured of them where that may be asked for."""
     base, ours, theirs = file.models
     if ours is None or theirs is None:
         return None
-    return Sides(base.pointer if base else None, ours.pointer, theirs.pointer)
+    found = Sides(base.pointer if base else None, ours.pointer, theirs.pointer)
+    if where is None:
+        return found
+    places = [Place(*tip, path) for tip, path in zip(where.tips, file.paths[1:], strict=True)]
+    return replace(found, known=of_places(where.repo, None, places))
 
 
 def _with_tensors(file: File, decisions: Sequence[Decision] | None) -> File:

@@ -119,7 +119,7 @@ def _settled(tensor: Tensor) -> list[Take | Combine]:
     choices = [default(name) for name in table.NAMES]
     if tensor.choice is not None and tensor.choice not in choices:
         choices.append(tensor.choice)
-    found = [settle(conflict, choice) for choice in choices]
+    found = [settle(conflict, c) for c in choices if not table.by_name(c.strategy).needs]
     return [decision for decision in found if isinstance(decision, Take | Combine)]
 
 
