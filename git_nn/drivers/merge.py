@@ -95,10 +95,14 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
 
 def _merged(asked: _Asked) -> tuple[Sides, Rules, Merged]:
     from git_nn.combine import merge_in, rules_for
+    from git_nn.drivers.progress import Meter
 
     sides = _sides(asked)
     chosen = rules_for(asked.repo, asked.path, os.environ.get("GIT_NN_MERGE"))
-    return sides, chosen, merge_in(asked.repo, asked.store, sides, chosen)
+    meter = Meter("Merging weights")
+    merged = merge_in(asked.repo, asked.store, sides, chosen, meter.advance)
+    meter.clear()
+    return sides, chosen, merged
 
 
 def _merge_bases(asked: _Asked) -> int:
