@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from blake3 import blake3
+
+from git_nn.errors import RemoteError
 from git_nn.objects.oid import oid_of
 
 MAX_PACK = 96 * 1024 * 1024  # bytes; docs/spec-remote.md, rule 5
 MAX_INDEX = 64 * 1024 * 1024
+_CHUNK = 1024 * 1024
 CONNECTIONS = 8  # transfers at once, unless nn.connections says otherwise
 
 Advance = Callable[[int], object]  # told how many bytes have gone or come since the last call
@@ -62,6 +66,23 @@ class Outgoing:
     index: bytes
 
 
+def bytes_of(pack: Outgoing) -> Iterator[bytes]:
+    """The file of a pack, read once; RemoteError at its end where it is not what its name says.
+
+    So who sends these must not let anybody see what has arrived before all of them have been given.
+    """
+    hasher = blake3()
+    with pack.path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            hasher.update(piece)
+            yield piece
+    if hasher.hexdigest() != pack.name:
+        raise RemoteError(
+            f"{pack.path} does not have the bytes of its pack any more",
+            hint="run 'git nn fsck --repair'",
+        )
+
+
 class Remote(AbstractContextManager["Remote", None], Protocol):
     """Packs far away. Use as a context manager, which ends connections."""
 
@@ -89,6 +110,10 @@ class Remote(AbstractContextManager["Remote", None], Protocol):
 
     def indexes(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """The indexes of these packs as they come; those that are gone meanwhile are left out."""
+        ...
+
+    def expect(self, names: Collection[str]) -> None:
+        """Packs that will be read soon, in this order: what can be asked of many at once may be."""
         ...
 
     def read(self, name: str, start: int, stop: int) -> Iterator[bytes]:

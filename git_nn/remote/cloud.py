@@ -7,23 +7,26 @@ whole or not at all, and is created on the condition that it is not there.
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from git_nn.errors import RemoteError
 from git_nn.remote.address import redacted
 from git_nn.remote.base import Advance
-from git_nn.remote.keys import Value
+from git_nn.remote.keys import Content, Value
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _CHUNK = 4 * 1024 * 1024
-_PART = 16 * 1024 * 1024  # of a multi-part upload
+_LARGE = 8 * 1024 * 1024  # bytes: a value is in memory while it is sent
+_LARGE_AT_ONCE = 4
+_ENDPOINT = re.compile(r"(AWS|AZURE|AZURE_STORAGE)_ENDPOINT")
 _RETRIES = {
     "max_retries": 2,
     "backoff": {
@@ -51,6 +54,7 @@ def open_bucket(url: str, env: Mapping[str, str]) -> BucketKeys:
         raise RemoteError(
             f"{redacted(url)} names no bucket", hint="write s3://BUCKET/PREFIX, without a password"
         )
+    _check_endpoints(env)
     prefix = unquote(parts.path).strip("/") or None
     kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
     try:
@@ -60,6 +64,15 @@ def open_bucket(url: str, env: Mapping[str, str]) -> BucketKeys:
     except Exception as error:
         raise RemoteError(f"{redacted(url)}: {_words(error)}") from error
     return BucketKeys(store, redacted(url))
+
+
+def _check_endpoints(env: Mapping[str, str]) -> None:
+    """RemoteError for what obstore would break off at in the middle of a request."""
+    for name, value in env.items():
+        if _ENDPOINT.match(name) and not value.startswith(("http://", "https://")):
+            raise RemoteError(
+                f"{name} is no address", hint=f"write {name}=https://HOST, or unset it"
+            )
 
 
 def _options(env: Mapping[str, str]) -> Any:
@@ -74,6 +87,7 @@ class BucketKeys:
     def __init__(self, store: ObjectStore, label: str) -> None:
         self._store = store
         self._label = label
+        self._room = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
     @property
     def label(self) -> str:
@@ -101,18 +115,17 @@ class BucketKeys:
             for piece in found.stream(min_chunk_size=_CHUNK):
                 yield bytes(piece)
 
-    def write(self, key: str, value: Path | bytes, advance: Advance) -> None:
+    def write(self, key: str, content: Content, advance: Advance) -> None:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        size = len(value) if isinstance(value, bytes) else value.stat().st_size
-        with self._told():
+        with self._told(), self._room if content.size > _LARGE else nullcontext():
             try:
-                obstore.put(self._store, key, value, mode="create", chunk_size=_PART)
+                obstore.put(self._store, key, content.pieces(), mode="create")
             except AlreadyExistsError:
-                if self.size(key) != size:
-                    obstore.put(self._store, key, value, chunk_size=_PART)
-        advance(size)
+                if self.size(key) != content.size:
+                    obstore.put(self._store, key, content.pieces(), use_multipart=False)
+        advance(content.size)
 
     def size(self, key: str) -> int | None:
         import obstore

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from git_nn.errors import RemoteError, StoreError
 from git_nn.remote.base import Advance
-from git_nn.remote.keys import Value
+from git_nn.remote.keys import Content, Value
 from git_nn.store import folders as places
 from git_nn.store import lock, system
 from git_nn.store.failure import explain
@@ -61,7 +61,7 @@ class FolderKeys:
             finally:
                 system.close(fd)
 
-    def write(self, key: str, value: Path | bytes, advance: Advance) -> None:
+    def write(self, key: str, content: Content, advance: Advance) -> None:
         target = self.root / key
         with self._told(), self._locked():
             new = self._folders.tmp / f"{os.getpid()}.{secrets.token_hex(8)}"
@@ -69,7 +69,7 @@ class FolderKeys:
             try:
                 fd = system.open_excl(new)
                 try:
-                    for piece in _pieces(value):
+                    for piece in content.pieces():
                         write_all(fd, piece)
                         advance(len(piece))
                     system.fsync(fd)
@@ -122,12 +122,3 @@ class FolderKeys:
             ) from error
         except StoreError as error:
             raise RemoteError(error.message, hint=error.hint) from error
-
-
-def _pieces(value: Path | bytes) -> Iterator[bytes]:
-    if isinstance(value, bytes):
-        yield value
-        return
-    with value.open("rb") as file:
-        while piece := file.read(_CHUNK):
-            yield piece

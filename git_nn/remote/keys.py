@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -23,6 +22,7 @@ from git_nn.remote.base import (
     Advance,
     Outgoing,
     Published,
+    bytes_of,
     identity_of,
     silent,
 )
@@ -48,6 +48,21 @@ class Value:
     key: str
     size: int
     modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """``size`` bytes to be written; ``pieces`` gives them anew for each try.
+
+    It raises RemoteError, maybe after the last of them, where they are not what they should be.
+    """
+
+    size: int
+    pieces: Callable[[], Iterator[bytes]]
+
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        return cls(len(data), lambda: iter((data,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +108,8 @@ class Keys(Protocol):
         """Bytes [start, stop) of a value, to its end for None. May break off with an error."""
         ...
 
-    def write(self, key: str, value: Path | bytes, advance: Advance) -> None:
-        """Make ``key`` have the bytes of a file or these; nobody sees less than all of them.
+    def write(self, key: str, content: Content, advance: Advance) -> None:
+        """Make ``key`` have these bytes; nobody sees less than all of them, or wrong ones.
 
         A key that is there already has the same bytes and may be left or replaced.
         """
@@ -123,6 +138,7 @@ class KeyedRemote:
     def __init__(self, keys: Keys, *, connections: int = CONNECTIONS) -> None:
         self.keys = keys
         self._connections = connections
+        self._arrived: dict[str, int] | None = None  # packs and their sizes when last listed
 
     @property
     def label(self) -> str:
@@ -136,6 +152,7 @@ class KeyedRemote:
         sizes: dict[str, dict[str, int]] = {PACK: {}, INDEX: {}}
         for name, suffix, value in self._listed():
             sizes[suffix][name] = value.size
+        self._arrived = sizes[PACK]
         return [
             Published(name, sizes[PACK][name])
             for name, size in sizes[INDEX].items()
@@ -170,6 +187,9 @@ class KeyedRemote:
 
         return persistently(read)
 
+    def expect(self, names: Collection[str]) -> None:
+        """Nothing to ask: a key says where its value is."""
+
     def read(self, name: str, start: int, stop: int) -> Iterator[bytes]:
         key = key_of(name, PACK)
 
@@ -196,7 +216,7 @@ class KeyedRemote:
         try:
             text = self._value(FORMAT, 65536)
         except FileNotFoundError:
-            persistently(lambda: self.keys.write(FORMAT, format_text(), silent))
+            persistently(lambda: self.keys.write(FORMAT, Content.of(format_text()), silent))
             return
         if text != format_text():
             what = text.splitlines()[0][:80] if text else b""
@@ -207,10 +227,12 @@ class KeyedRemote:
     def _send(self, pack: Outgoing, advance: Advance) -> None:
         """The pack, unless it is there; what has arrived is measured where it is."""
         key = key_of(pack.name, PACK)
-        if persistently(lambda: self.keys.size(key)) == pack.size:
+        may_be_there = self._arrived is None or pack.name in self._arrived
+        if may_be_there and persistently(lambda: self.keys.size(key)) == pack.size:
             advance(pack.size)
             return
-        persistently(lambda: self.keys.write(key, pack.path, advance))
+        content = Content(pack.size, lambda: bytes_of(pack))
+        persistently(lambda: self.keys.write(key, content, advance))
         arrived = persistently(lambda: self.keys.size(key))
         if arrived != pack.size:
             raise RemoteError(
@@ -220,7 +242,7 @@ class KeyedRemote:
 
     def _name(self, pack: Outgoing) -> None:
         key = key_of(pack.name, INDEX)
-        persistently(lambda: self.keys.write(key, pack.index, silent))
+        persistently(lambda: self.keys.write(key, Content.of(pack.index), silent))
 
     def remove(self, names: Collection[str]) -> None:
         for suffix in (INDEX, PACK):

@@ -10,14 +10,13 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from struct import error as StructError  # noqa: N812
 
 from git_nn.errors import RemoteError
 from git_nn.gitio.repository import Repository
 from git_nn.remote.address import redacted
 from git_nn.remote.base import Advance
-from git_nn.remote.keys import Value
+from git_nn.remote.keys import Content, Value
 from git_nn.remote.sftp import (
     CREATE,
     EXCLUSIVE,
@@ -29,8 +28,6 @@ from git_nn.remote.sftp import (
     Sftp,
 )
 from git_nn.remote.ssh_place import SshPlace, ssh_command, ssh_place
-
-_CHUNK = 1024 * 1024
 
 
 def open_folder(repo: Repository, url: str, *, beside: bool) -> SftpKeys:
@@ -110,7 +107,7 @@ class SftpKeys:
                 with suppress(RemoteError, FailedError):
                     session.close_handle(handle)
 
-    def write(self, key: str, value: Path | bytes, advance: Advance) -> None:
+    def write(self, key: str, content: Content, advance: Advance) -> None:
         with self._told() as session:
             new = f"tmp/{secrets.token_hex(16)}"
             self._make_parent(session, new)
@@ -119,7 +116,7 @@ class SftpKeys:
             handle = session.open(path, WRITE | CREATE | EXCLUSIVE)
             try:
                 length = 0
-                for count in session.write(handle, _pieces(value)):
+                for count in session.write(handle, content.pieces()):
                     length += count
                     advance(count)
                 session.sync(handle)
@@ -208,12 +205,3 @@ class SftpKeys:
 def _home(path: str) -> str:
     """``~/x`` as SFTP has it: relative paths begin in the person's folder."""
     return path.removeprefix("~/")
-
-
-def _pieces(value: Path | bytes) -> Iterator[bytes]:
-    if isinstance(value, bytes):
-        yield value
-        return
-    with value.open("rb") as file:
-        while piece := file.read(_CHUNK):
-            yield piece

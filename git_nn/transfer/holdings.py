@@ -8,14 +8,14 @@ what they say of a frame is compared with the frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_nn.errors import RemoteError
 from git_nn.objects.oid import Oid
-from git_nn.remote.base import MAX_PACK, Remote
+from git_nn.remote.base import MAX_PACK, Outgoing, Remote
 from git_nn.store import index as indexes
 from git_nn.store import system
 from git_nn.store.folders import INDEX
@@ -45,6 +45,12 @@ class Holdings:
         found = [(name, self.packs[name].find(oid)) for name in self._homes.get(bytes(oid), ())]
         copies = [(name, entry) for name, entry in found if entry is not None]
         return min(copies, key=_order, default=None)
+
+
+def remember(cache: Path, packs: Iterable[Outgoing]) -> None:
+    """Keep the indexes of packs that have just been published, so that nobody asks for them."""
+    for pack in packs:
+        _keep(cache, pack.name, pack.index)
 
 
 def _order(copy: tuple[str, Entry]) -> tuple[int, int, str]:

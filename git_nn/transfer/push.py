@@ -23,7 +23,7 @@ from git_nn.store import sending
 from git_nn.store.local import LocalStore
 from git_nn.store.sending import Parcel
 from git_nn.transfer.fetch import fetch
-from git_nn.transfer.holdings import Holdings, ask
+from git_nn.transfer.holdings import Holdings, ask, remember
 
 _ROUNDS = 3
 
@@ -97,7 +97,9 @@ def push(
         parcel = plan(repo, store, holdings, needs)
         if not parcel.copies:
             return sent
-        sent = _add(sent, parcel, send(store, remote, parcel, begin))
+        packs = send(store, remote, parcel, begin)
+        sent = _add(sent, parcel, packs)
+        remember(cache, packs)
         holdings = ask(remote, cache)
     raise RemoteError(
         f"{remote.label} has not kept what was sent to it", hint="run 'git push' again"

@@ -144,6 +144,19 @@ class RemoteContract:
             remote.publish([pack])
         assert self.published_bytes(tmp_path, pack.name) == pack.path.read_bytes()
 
+    def test_a_pack_whose_file_has_rotted_is_not_published(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        pack = made(tmp_path, 1)
+        rotten = tmp_path / "rotten"
+        rotten.write_bytes(pack.path.read_bytes()[:-1] + b"!")
+        with connect() as remote:
+            with pytest.raises(RemoteError, match="does not have the bytes of its pack"):
+                remote.publish([replace(pack, path=rotten)])
+            assert remote.packs() == []
+            remote.publish([pack])
+            assert whole(remote, pack) == pack.path.read_bytes()
+
     def test_many_packs_at_once(self, connect: Connect, tmp_path: Path) -> None:
         packs = [made(tmp_path, seed, 500 * seed) for seed in range(1, 21)]
         with connect() as remote:
