@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,34 +25,21 @@ from git_nn.remote import in_git
 from git_nn.remote.address import redacted
 from git_nn.remote.base import (
     CONNECTIONS,
-    MAX_INDEX,
-    MAX_PACK,
     Advance,
     Outgoing,
     Published,
     identity_of,
     silent,
 )
-from git_nn.remote.catalogue import Catalogue
 from git_nn.remote.http import Client, Response, Upload
-from git_nn.remote.lfs_access import Access
-from git_nn.remote.lfs_batch import (
-    GROUP,
-    Action,
-    Actions,
-    Api,
-    Item,
-    parse_pointer,
-    pointer_text,
-    refusal,
-)  # fmt: skip
+from git_nn.remote.lfs_access import Access, home_of, server_of
+from git_nn.remote.lfs_batch import GROUP, Action, Actions, Api, Item, refusal
+from git_nn.remote.lfs_catalogue import PackList
+from git_nn.remote.lfs_places import Places
 from git_nn.remote.retry import persistently, resumed
 
-REF = "refs/nn/catalog"
 TARGET = 64 * 1024 * 1024  # bytes of a pack
-_PATH = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\Z")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:\d{1,18}|\*)\Z")
-_POINTER = 200  # bytes; a canonical pointer is shorter
 _STALE = {401, 403, 404, 410}  # what servers say of an address that has expired
 
 One = TypeVar("One")
@@ -76,51 +62,27 @@ class LfsRemote:
         self.label = redacted(endpoint or git_url)
         self.identity = identity_of(f"lfs {redacted(git_url)} {redacted(endpoint or '')}")
         self._connections = connections
-        self._catalogue = Catalogue(repo, git_url, REF)
+        url = server_of(repo, git_url, endpoint)
         self._client = Client(repo, connections)
-        self._place = (repo, git_url, endpoint)
-        self._api_if_known: Api | None = None
-        self._items: dict[str, Item | None] = {}  # by the Git blob of a pointer, if it is one
-        self._hrefs: dict[Item, Action] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def _api(self) -> Api:
-        """Who only looks into the catalogue needs no server."""
-        with self._lock:
-            if self._api_if_known is None:
-                self._api_if_known = Api(Access(*self._place, self._client), self._client)
-            return self._api_if_known
+        self._api = Api(Access(repo, url, self._client), self._client)
+        self._list = PackList(repo, git_url, home_of(url), self._api.has)
+        self._places = Places(self._api)
 
     # -- the catalogue
 
     def packs(self) -> list[Published]:
-        found = self._listed(self._catalogue.entries())
-        return [Published(name, item.size) for name, item in found.items()]
-
-    def _listed(self, entries: Mapping[str, str]) -> dict[str, Item]:
-        """The objects of the published packs by their names; what is no pack is passed over."""
-        names = {match[2]: entries[path] for path in entries if (match := _PATH.match(path))}
-        named = {name: blob for name, blob in names.items() if _index_path(name) in entries}
-        with self._lock:
-            new = sorted(set(named.values()) - self._items.keys())
-            for blob, text in zip(new, self._catalogue.read(new, _POINTER), strict=True):
-                item = parse_pointer(text or b"")
-                self._items[blob] = item if item and item.size <= MAX_PACK else None
-            found = {name: self._items[blob] for name, blob in named.items()}
-        return {name: item for name, item in found.items() if item is not None}
+        return [Published(name, item.size) for name, item in self._list.now().items()]
 
     def indexes(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        entries = self._catalogue.known() if names else {}
-        found = [name for name in sorted(names) if _index_path(name) in entries]
-        blobs = [entries[_index_path(name)] for name in found]
-        for name, data in zip(found, self._catalogue.read(blobs, MAX_INDEX), strict=True):
-            if data is not None:
-                yield name, data
+        return self._list.indexes(names)
+
+    def expect(self, names: Collection[str]) -> None:
+        listed = self._list.known() if names else {}
+        self._places.expect([listed[name] for name in names if name in listed])
 
     def remove(self, names: Collection[str]) -> None:
         """Out of the catalogue; the server's own garbage collection does the rest, or nothing."""
-        self._catalogue.remove([f(name) for name in names for f in (_index_path, _pack_path)])
+        self._list.remove(names)
 
     # -- down
 
@@ -132,8 +94,8 @@ class LfsRemote:
         yield from self._hashed(item, pieces) if (start, stop) == (0, item.size) else pieces
 
     def _item(self, name: str) -> Item:
-        for entries in (self._catalogue.known, self._catalogue.entries):
-            if item := self._listed(entries()).get(name):
+        for listed in (self._list.known, self._list.now):
+            if item := listed().get(name):
                 return item
         raise RemoteError(
             f"{self.label}: the pack {name[:12]} is gone", hint="run 'git nn fetch' again"
@@ -152,11 +114,11 @@ class LfsRemote:
 
     def _from(self, item: Item, start: int, stop: int) -> Iterator[bytes]:
         """Bytes [start, stop) of an object; may break off with an error that may pass."""
-        action, is_new = self._href(item)
+        action, is_new = self._places.find(item)
         headers = {} if (start, stop) == (0, item.size) else {"Range": f"bytes={start}-{stop - 1}"}
         with self._api.act(action, "download", "GET", headers) as response:
             if response.status in _STALE:
-                self._hrefs.pop(item, None)
+                self._places.forget(item)
                 refused = refusal(response)
                 refused.transient = refused.transient or not is_new
                 raise refused
@@ -167,19 +129,10 @@ class LfsRemote:
             else:
                 raise refusal(response)
 
-    def _href(self, item: Item) -> tuple[Action, bool]:
-        """Where an object is, and whether we have just been told."""
-        known = self._hrefs.get(item)
-        if known is not None and known.is_fresh:
-            return known, False
-        found = self._api.batch("download", [item])[item]["download"]
-        self._hrefs[item] = found
-        return found, True
-
     # -- up
 
     def publish(self, packs: Sequence[Outgoing], advance: Advance = silent) -> None:
-        there = self._listed(self._catalogue.entries()) if packs else {}
+        there = self._there(packs)
         for pack in packs:
             if pack.name in there:
                 advance(pack.size)
@@ -191,8 +144,15 @@ class LfsRemote:
             for at in range(0, len(sent), GROUP):
                 group = sent[at : at + GROUP]
                 answers = self._api.batch("upload", [one.item for one in group])
+                self._places.expect([item for item in answers if "upload" not in answers[item]])
                 _all(pool, lambda one: self._deliver(one, answers[one.item]), group)  # noqa: B023
-        self._name(sent)
+        self._list.add([(one.pack, one.item) for one in sent])
+
+    def _there(self, packs: Sequence[Outgoing]) -> set[str]:
+        """Those that are published, with the index that they should have."""
+        listed = self._list.now() if packs else {}
+        indexes = dict(self._list.indexes([pack.name for pack in packs if pack.name in listed]))
+        return {pack.name for pack in packs if indexes.get(pack.name) == pack.index}
 
     def _deliver(self, sent: _Sent, answer: Actions) -> None:
         """Bring one object there and see that all of it has arrived."""
@@ -254,14 +214,6 @@ class LfsRemote:
                 f" cannot be read back: {error.message}",
                 hint="ask there to delete the object, then run the same command again",
             ) from error
-
-    def _name(self, sent: Sequence[_Sent]) -> None:
-        with self._catalogue.desk() as desk:
-            entries = {}
-            for one in sent:
-                entries[_pack_path(one.pack.name)] = desk.blob(pointer_text(one.item))
-                entries[_index_path(one.pack.name)] = desk.blob(one.pack.index)
-            desk.add(entries)
 
     def __enter__(self) -> Self:
         return self
@@ -331,11 +283,3 @@ def _skipping(response: Response, size: int, start: int, stop: int) -> Iterator[
             yield part
         if at >= stop < size:
             return
-
-
-def _pack_path(name: str) -> str:
-    return f"packs/{name[:2]}/{name}"
-
-
-def _index_path(name: str) -> str:
-    return f"idx/{name[:2]}/{name}"

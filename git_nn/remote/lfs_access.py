@@ -19,12 +19,14 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from git_nn.errors import GitError, RemoteError
 from git_nn.gitio import config as configs
 from git_nn.gitio.repository import Repository
+from git_nn.objects.oid import oid_of
 from git_nn.remote.http import Client, check_address, is_header, origin_of, printable
 from git_nn.remote.ssh_place import SshPlace, ssh_command, ssh_place
 
@@ -48,14 +50,12 @@ class Endpoint:
 
 
 class Access:
-    """The server of one Git remote. Any thread may call."""
+    """The server at ``url``, as ``server_of`` gives it. Any thread may call."""
 
-    def __init__(
-        self, repo: Repository, git_url: str, endpoint: str | None, client: Client
-    ) -> None:
+    def __init__(self, repo: Repository, url: str, client: Client) -> None:
         self._repo = repo
         self._client = client
-        self._url = endpoint or configured(repo, git_url) or resolved(repo, git_url)
+        self._url = url
         self._found: dict[Operation, Endpoint] = {}
         self._user = _User.of(self._url)
         self._proven = False
@@ -170,6 +170,24 @@ def denied(url: str) -> RemoteError:
     )
 
 
+def server_of(repo: Repository, git_url: str, endpoint: str | None) -> str:
+    """The address that stands for the server, where an ssh host has not been asked yet."""
+    return endpoint or configured(repo, git_url) or resolved(repo, git_url)
+
+
+def home_of(url: str) -> str:
+    """Which server that is, however it is reached: ``home`` in docs/spec-remote.md."""
+    place = ssh_place(url)
+    if place is not None:
+        host, path = place.host.rpartition("@")[2].lower(), place.path
+    else:
+        parts = urlsplit(url)
+        host, path = parts.netloc.rpartition("@")[2].lower(), unquote(parts.path)
+        host = host.removesuffix(":80").removesuffix(":443")
+    path = path.strip("/").removesuffix("/info/lfs").removesuffix(".git")
+    return oid_of(f"{host}/{path}".encode("utf-8", "surrogateescape")).hex()
+
+
 def configured(repo: Repository, git_url: str) -> str | None:
     """The address that the configuration gives for the server of this Git remote."""
     settings = configs.load(repo)
@@ -266,6 +284,15 @@ def headers_of(value: object, who: str) -> dict[str, str]:
 def deadline_of(value: Mapping[str, Any]) -> float:
     """When what a server gave is of no use any more, on the monotonic clock."""
     seconds = value.get("expires_in")
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
-        return time.monotonic() + max(1.0, min(seconds, 1e6) - _EARLY)
-    return float("inf")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
+        seconds = _until(value.get("expires_at"))
+    return time.monotonic() + max(1.0, min(seconds, 1e6) - _EARLY) if seconds else float("inf")
+
+
+def _until(text: object) -> float:
+    """Seconds from now to a time as in RFC 3339; 0 where that is none."""
+    try:
+        when = datetime.fromisoformat(text if isinstance(text, str) else "")
+        return (when - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # without a zone it is no time
+        return 0.0

@@ -11,7 +11,9 @@ import json
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from git_nn.errors import RemoteError
@@ -36,6 +38,7 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n"
     rb"oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,17})\n\Z"
 )
+_ABSENT = {404, 410, 422}  # 422 where it has other bytes under that name
 _MEANING = {
     403: ("does not let us do this", "ask for the rights there"),
     404: ("knows no such repository or object, or does not show it to us", "check lfs.url"),
@@ -74,6 +77,11 @@ class Action:
 
 
 Actions = Mapping[str, Action]  # by "upload", "verify", "download"; no upload where it has it
+Answer = Actions | RemoteError  # of one object
+
+
+class AbsentError(RemoteError):
+    """The server has no such object, or says so of all objects of a request."""
 
 
 def pointer_text(item: Item) -> bytes:
@@ -98,12 +106,31 @@ class Api:
 
     def batch(self, operation: Operation, items: Collection[Item]) -> dict[Item, Actions]:
         """What to do with each of these. RemoteError if the server refuses one of them."""
-        found: dict[Item, Actions] = {}
-        for group in _groups(list(items), GROUP):
-            found.update(self._batch(operation, group))
+        groups = _groups(list(items), GROUP)
+        answers = (self.answers(operation, group) for group in groups)
+        return {item: granted(one) for group in answers for item, one in group.items()}
+
+    def has(self, items: Collection[Item]) -> set[Item]:
+        """Those of these that the server says it has.
+
+        Some servers say where a download would be, of whatever it is; who does so of what nobody
+        has is asked what it wants uploaded, which needs the right to do so.
+        """
+        nobody = Item(token_hex(32), 1)
+        found = self._has("download", [nobody, *items])
+        return found if nobody not in found else self._has("upload", list(items))
+
+    def _has(self, operation: Operation, items: Sequence[Item]) -> set[Item]:
+        found: set[Item] = set()
+        for group in _groups(items, GROUP):
+            with suppress(AbsentError):  # of all of the request
+                for item, answer in self.answers(operation, group).items():
+                    with suppress(AbsentError):
+                        found |= {item} if "upload" not in granted(answer) else set()
         return found
 
-    def _batch(self, operation: Operation, items: Sequence[Item]) -> dict[Item, Actions]:
+    def answers(self, operation: Operation, items: Sequence[Item]) -> dict[Item, Answer]:
+        """What to do with each of at most GROUP objects, or why the server refuses it."""
         question = {
             "operation": operation,
             "transfers": ["basic"],
@@ -113,7 +140,7 @@ class Api:
         response = persistently(lambda: self._post(operation, question))
         if response is None:  # too many at once
             halves = _groups(items, (len(items) + 1) // 2)
-            return {i: a for half in halves for i, a in self._batch(operation, half).items()}
+            return {i: a for half in halves for i, a in self.answers(operation, half).items()}
         return _answers(response, items, operation, self._access.endpoint(operation).url)
 
     def _post(self, operation: Operation, question: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -151,12 +178,19 @@ def _groups(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     return (items[at : at + size] for at in range(0, len(items), size))
 
 
+def granted(answer: Answer) -> Actions:
+    """What to do with an object; the RemoteError where it was refused."""
+    if isinstance(answer, RemoteError):
+        raise answer
+    return answer
+
+
 def refusal(response: Response) -> RemoteError:
     """An answer that says no, in words."""
     status = response.status
     words, hint = _MEANING.get(status, (f"answers with HTTP {status}", ""))
     said = response.message()
-    return RemoteError(
+    return _kind(status)(
         f"{response.host} {words}" + (f": {said}" if said else f" (HTTP {status})"),
         hint=hint,
         transient=is_passing(status),
@@ -166,7 +200,7 @@ def refusal(response: Response) -> RemoteError:
 
 def _answers(
     answer: Mapping[str, Any], items: Sequence[Item], operation: Operation, url: str
-) -> dict[Item, Actions]:
+) -> dict[Item, Answer]:
     host = host_of(url)
     if answer.get("transfer", "basic") != "basic":
         raise RemoteError(f"{host} wants a way of transfer that was not offered")
@@ -174,15 +208,18 @@ def _answers(
     if not isinstance(objects, list):
         raise RemoteError(f"{host} sent an answer that is no Batch answer")
     by_oid = {str(one.get("oid")): one for one in objects if isinstance(one, dict)}
-    found: dict[Item, Actions] = {}
-    for item in items:
-        one = by_oid.get(item.oid)
-        if one is None or one.get("size", item.size) != item.size:
-            raise RemoteError(f"{host} does not answer for an object that it was asked for")
-        if isinstance(one.get("error"), dict):
-            raise _object_error(one["error"], host)
-        found[item] = _actions(one, host, operation)
-    return found
+    return {item: _answer(by_oid.get(item.oid), item, operation, host) for item in items}
+
+
+def _answer(one: Mapping[str, Any] | None, item: Item, operation: Operation, host: str) -> Answer:
+    if one is None or one.get("size", item.size) != item.size:
+        return RemoteError(f"{host} does not answer for an object that it was asked for")
+    if isinstance(one.get("error"), dict):
+        return _object_error(one["error"], host)
+    try:
+        return _actions(one, host, operation)
+    except RemoteError as error:
+        return error
 
 
 def _actions(one: Mapping[str, Any], host: str, operation: Operation) -> Actions:
@@ -213,6 +250,10 @@ def _object_error(error: Mapping[str, Any], host: str) -> RemoteError:
     status = code if isinstance(code, int) else 0
     words, hint = _MEANING.get(status, (f"refuses an object with error {status}", ""))
     said = printable(str(error.get("message", "")))
-    return RemoteError(
+    return _kind(status)(
         f"{host} {words}" + (f": {said}" if said else ""), hint=hint, transient=is_passing(status)
     )
+
+
+def _kind(status: int) -> type[RemoteError]:
+    return AbsentError if status in _ABSENT else RemoteError

@@ -173,9 +173,9 @@ def _unlike(
 ) -> dict[str, str]:
     """Packs that are not what their name and index say, from their bytes."""
     found = {}
-    for index in packs:
-        if index.pack_name in bad:
-            continue
+    whole = [index for index in packs if index.pack_name not in bad]
+    remote.expect([index.pack_name for index in whole])
+    for index in whole:
         file = PackFile(index.pack_name, scratch / f"{index.pack_name}.nnp")
         try:
             with file.path.open("wb") as out:

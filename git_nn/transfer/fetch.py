@@ -117,6 +117,7 @@ def _bring(store: LocalStore, holdings: Holdings, oids: Collection[Oid], begin: 
     if not pieces:
         return
     advance = begin(sum(piece.size(holdings) for piece in pieces))
+    holdings.remote.expect([piece.pack for piece in pieces])
     folder = store.folders.partial
     failures: list[RemoteError] = []
 

@@ -407,7 +407,7 @@ def test_an_entry_that_is_no_pack_is_passed_over_and_replaced(
     place: Place, pack: Outgoing, text: str
 ) -> None:
     with place.remote() as remote:
-        with remote._catalogue.desk() as desk:
+        with remote._list.catalogue.desk() as desk:
             blob = desk.blob(text.encode())
             desk.add({f"packs/{pack.name[:2]}/{pack.name}": blob})
         assert names(remote) == set()

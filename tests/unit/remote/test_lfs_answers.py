@@ -28,7 +28,7 @@ def answer(href: object = "https://store.example/o", **action: object) -> dict[s
 
 
 def asked(found: Mapping[str, Any], operation: str = "download") -> lfs_batch.Actions:
-    return lfs_batch._answers(found, [ITEM], operation, URL)[ITEM]
+    return lfs_batch.granted(lfs_batch._answers(found, [ITEM], operation, URL)[ITEM])
 
 
 def test_an_action_is_an_address_and_headers() -> None:
