@@ -56,7 +56,7 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     return kind
 
 
-def as_array(data: bytes, dtype: str, shape: Shape) -> Array:
+def as_array(data: bytes | bytearray | memoryview, dtype: str, shape: Shape) -> Array:
     """The packed C-order ``data`` as a read-only array; whole-byte types are not copied."""
     bits = dtype_bits(dtype)
     kind = numpy_dtype(dtype)
@@ -128,11 +128,13 @@ def cast(array: Array, dtype: str) -> Array:
 
 
 def _singles_for_bf16(doubles: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Singles that round to bf16 as the doubles do: only one on a tie may have to be moved."""
+    """Singles that round to bf16 as the doubles do: one on a tie is moved where it is inexact."""
     singles = doubles.astype(np.float32)
-    ties = np.nonzero((singles.view(np.uint32) & 0xFFFF) == 0x8000)
-    if len(ties[0]):
-        singles[ties] = to_single_odd(doubles[ties])
+    ties = (singles.view(np.uint32) & 0xFFFF) == 0x8000
+    if ties.any():
+        ties &= singles != doubles
+        places = np.nonzero(ties)
+        singles[places] = to_single_odd(doubles[places])
     return singles
 
 
@@ -192,6 +194,14 @@ def as_float64(array: Array) -> Array:
     with np.errstate(all="ignore"):
         wide: Array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     return wide
+
+
+def as_float32(array: Array) -> NDArray[np.float32]:
+    """The values of an array of f32 or bf16 as single precision, exactly."""
+    if array.dtype == np.float32:
+        return array
+    codes = np.left_shift(array.view(np.uint16), np.uint32(16), dtype=np.uint32)
+    return codes.view(np.float32)
 
 
 def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:

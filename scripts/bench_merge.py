@@ -27,6 +27,7 @@ import numpy as np
 from git_nn.arrays import to_bytes
 from git_nn.assemble import Sides
 from git_nn.combine import carry_out
+from git_nn.drivers.process import keep_freed_buffers
 from git_nn.merge.decide import Combine
 from git_nn.merge.rules import parse
 from git_nn.objects.oid import oid_of
@@ -85,6 +86,7 @@ def merge(store: LocalStore, sides: tuple[Side, Side, Side], strategy: str) -> N
 
 def main() -> int:
     options = _options()
+    keep_freed_buffers()  # as every process of ours that works on much data
     folder = Path(tempfile.mkdtemp(prefix="bench-merge-", dir=options.folder))
     try:
         store = open_store(folder / "nn")

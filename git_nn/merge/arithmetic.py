@@ -23,14 +23,15 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from git_nn.arrays import Array, as_array, as_float64, element_bits, to_bytes
+from git_nn.arrays import Array, as_array, as_float32, as_float64, cast, element_bits
 from git_nn.merge.rules import Choice
 from git_nn.merge.strategies import table
 from git_nn.merge.strategies.blocks import Block, Tensor
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.objects.tensor import Shape, dtype_bits
 
-BLOCK = 1 << 15  # elements of a side that are computed at a time: they stay in the cache
+BLOCK = 1 << 17  # elements of a side that are computed at a time: with fewer, threads wait for
+# the interpreter rather than for memory; with more, for memory
 HELD = 1 << 28  # bytes of all sides of a tensor that are kept in memory between passes
 _THREADS = min(os.cpu_count() or 1, 4)
 
@@ -39,6 +40,7 @@ Raw = tuple[Array, ...]  # the same block of each version
 Read = Callable[[], Iterable[Buffer]]  # a tensor's bytes in pieces, from the start each time
 Result = TypeVar("Result")
 
+_SINGLES = ("f32", "bf16")  # what singles hold every value of, and become quickly
 _PARTS = {"c64": "f32", "c128": "f64", "c64be": "f32be", "c128be": "f64be"}
 
 
@@ -84,7 +86,8 @@ def merge_tensor(choice: Choice, versions: Versions, size: int = 0) -> Iterator[
     assert len(versions.sides) == 2 or not strategy.two_sided
     merge = strategy.merge
     with _Blocks(versions, strategy, size) as blocks:
-        tensor = Tensor(blocks.shape, blocks.each, len(versions.sides))
+        singles = blocks.singles if blocks.dtype in _SINGLES else None
+        tensor = Tensor(blocks.shape, blocks.each, len(versions.sides), singles)
         measured = strategy.measure(tensor, parameters) if strategy.measure else None
 
         def work(raw: Raw, block: Block) -> tuple[bytes, int]:
@@ -107,8 +110,8 @@ class _Blocks:
             shape = (*shape[:-1], 2 * (shape or (1,))[-1])
         self.shape = shape
         width = dtype_bits(self.dtype) // 8
-        unit = width * max(strategy.unit(shape) if strategy.unit else 1, 1)
-        self._size = max((size or BLOCK * width) // unit, 1) * unit
+        self._unit = width * max(strategy.unit(shape) if strategy.unit else 1, 1)
+        self._size = max((size or BLOCK * width) // self._unit, 1) * self._unit
         self._keys, self._base = _keys(versions), versions.base is not None
         read = [*versions.sides, *([versions.base] if versions.base else [])]
         self._count = len(read)
@@ -129,22 +132,39 @@ class _Blocks:
         """One pass; see strategies.blocks.Each."""
         return self.apply(lambda _, block: work(block), every)
 
-    def apply(self, work: Callable[[Raw, Block], Result], every: int = 1) -> Iterator[Result]:
-        """One pass over the blocks as they are and as doubles."""
+    def singles(self, work: Callable[[Block], Result], every: int = 1) -> Iterator[Result]:
+        return self.apply(lambda _, block: work(block), every, as_float32)
+
+    def apply(
+        self,
+        work: Callable[[Raw, Block], Result],
+        every: int = 1,
+        widen: Callable[[Array], Array] = as_float64,
+    ) -> Iterator[Result]:
+        """One pass over the blocks as they are and as what ``widen`` makes of them."""
         pieces = zip(*self._pieces(), strict=True)
         waiting: deque[Future[Result]] = deque()
         width = dtype_bits(self.dtype) // 8
         start = 0
-        for number, piece in enumerate(pieces):
-            if number % every == 0:
-                waiting.append(self._pool.submit(self._widened, work, piece, start))
+        for piece in pieces:
+            some = self._first(piece, every)
+            waiting.append(self._pool.submit(self._widened, work, some, start, widen))
             if len(waiting) > 2 * _THREADS:
                 yield waiting.popleft().result()
             start += len(piece[0]) // width
         while waiting:
             yield waiting.popleft().result()
 
-    def _pieces(self) -> Iterator[Iterator[bytes]]:
+    def _first(self, pieces: Sequence[Buffer], every: int) -> Sequence[Buffer]:
+        """About one element in so many, but whole units."""
+        if every == 1 or self._whole:
+            return pieces
+        kept = max(self._size // every // self._unit, 1) * self._unit  # bytes
+        dtypes = [self.dtype] * self._count + [known.dtype for known in self._known]
+        sizes = [kept * dtype_bits(dtype) // dtype_bits(self.dtype) for dtype in dtypes]
+        return [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
+
+    def _pieces(self) -> Iterator[Iterator[Buffer]]:
         """Every version in blocks; statistics of another shape are all in the one block."""
         elements = self._size * 8 // dtype_bits(self.dtype)
         sizes = [self._size] * self._count
@@ -154,12 +174,16 @@ class _Blocks:
         return (blocks(read(), size) for read, size in zip(self._reads, sizes, strict=True))
 
     def _widened(
-        self, work: Callable[[Raw, Block], Result], pieces: Sequence[bytes], start: int
+        self,
+        work: Callable[[Raw, Block], Result],
+        pieces: Sequence[Buffer],
+        start: int,
+        widen: Callable[[Array], Array],
     ) -> Result:
         raw = tuple(_flat(piece, self.dtype) for piece in pieces[: self._count])
         known = zip(pieces[self._count :], self._known, strict=True)
         with np.errstate(all="ignore"):
-            wide = tuple(map(as_float64, raw))
+            wide = tuple(map(widen, raw))
             base, sides = (wide[-1], wide[:-1]) if self._base else (None, wide)
             more = tuple(as_float64(_flat(piece, each.dtype)) for piece, each in known)
             return work(raw, Block(self.shape, self._keys, start, base, sides, more))
@@ -167,10 +191,8 @@ class _Blocks:
 
 def _held(read: Read) -> Read:
     """The same bytes, read now and kept."""
-    data = bytearray()
-    for piece in read():
-        data += piece
-    return lambda: [data]
+    pieces = [bytes(piece) for piece in read()]
+    return lambda: pieces
 
 
 def _keys(versions: Versions) -> tuple[int, ...]:
@@ -187,7 +209,7 @@ def _keys(versions: Versions) -> tuple[int, ...]:
     return tuple(keys)
 
 
-def _flat(data: bytes, dtype: str) -> Array:
+def _flat(data: Buffer, dtype: str) -> Array:
     return as_array(data, dtype, (len(data) * 8 // dtype_bits(dtype),))
 
 
@@ -196,35 +218,46 @@ def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[bytes, int]:
     strange = np.isnan(values)
     if strange.any():
         values[strange] = np.nan
-    merged = _flat(to_bytes(values, dtype), dtype)
-    bits, strange = element_bits(merged), ~np.isfinite(as_float64(merged))
+    merged = cast(values, dtype)
+    bits, strange = element_bits(merged), _not_finite(merged, dtype)
     if sides:
         first, *others = map(element_bits, sides)
         kept = reduce(np.logical_and, [first == other for other in others])
         if kept.any():
-            bits = bits ^ ((bits ^ first) & np.negative(kept.astype(bits.dtype)))
+            keep = np.negative(kept.view(np.int8), dtype=f"i{bits.itemsize}").view(bits.dtype)
+            bits = bits ^ ((bits ^ first) & keep)
             strange &= ~kept
     return bits.tobytes(), int(np.count_nonzero(strange))
 
 
-def blocks(pieces: Iterable[Buffer], size: int) -> Iterator[bytes]:
+def _not_finite(array: Array, dtype: str) -> Array:
+    if dtype == "bf16":  # whose own isfinite takes ten times as long
+        strange: Array = (array.view(np.uint16) & 0x7F80) == 0x7F80
+    else:
+        strange = ~np.isfinite(as_float64(array) if array.dtype.kind == "V" else array)
+    return strange
+
+
+def blocks(pieces: Iterable[Buffer], size: int) -> Iterator[Buffer]:
     """The same bytes in blocks of ``size``, the last one shorter.
 
-    A piece is not touched once the next one is asked for, so it may be reused.
+    A piece may be reused once the next one is asked for, so its blocks are copies; only those
+    of ``bytes``, which nobody can change, are not.
     """
     held = bytearray()
     for piece in pieces:
-        with memoryview(piece) as view:
-            start = size - len(held) if held else 0
-            held += view[:start]
-            if len(held) == size:
-                yield bytes(held)
-                held = bytearray()
-            if held:
-                continue
-            while len(view) - start >= size:
-                yield bytes(view[start : start + size])
-                start += size
-            held += view[start:]
+        view = memoryview(piece)
+        start = size - len(held) if held else 0
+        held += view[:start]
+        if len(held) == size:
+            yield bytes(held)
+            held = bytearray()
+        if held:
+            continue
+        while len(view) - start >= size:
+            block = view[start : start + size]
+            yield block if isinstance(piece, bytes) else bytes(block)
+            start += size
+        held += view[start:]
     if held:
         yield bytes(held)

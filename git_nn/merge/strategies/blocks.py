@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 class Each(Protocol):
     """One pass over a tensor: what ``work`` makes of each block, in order.
 
-    ``work`` may run in several threads at once. With ``every`` only each ``every``-th block
-    counts, from the first on.
+    ``work`` may run in several threads at once. With ``every`` about one element in so many
+    counts: those at the start of each block.
     """
 
     def __call__(self, work: Callable[[Block], Result], every: int = 1) -> Iterator[Result]: ...
@@ -35,11 +35,15 @@ class Each(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor that is being merged; ``sides`` is how many versions are, the base not counted."""
+    """A tensor that is being merged; ``sides`` is how many versions are, the base not counted.
+
+    ``singles`` gives the blocks in single precision, where that holds all values and is faster.
+    """
 
     shape: Shape
     each: Each
     sides: int
+    singles: Each | None = None
 
     @property
     def size(self) -> int:
@@ -93,8 +97,7 @@ def base_of(block: Block) -> Doubles:
 
 def only(values: Doubles, mask: NDArray[np.bool_]) -> Doubles:
     """``values`` where ``mask`` holds, else zero: by bits, where numpy.where would branch."""
-    bits = mask.astype(np.int64)
-    np.negative(bits, out=bits)
+    bits = np.negative(mask.view(np.int8), dtype=np.int64)
     bits &= values.view(np.int64)
     return bits.view(np.float64)
 

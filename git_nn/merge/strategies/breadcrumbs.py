@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, added, base_of, changes, finite
-from git_nn.merge.strategies.ranks import Cut, among, cuts, magnitudes, share
+from git_nn.merge.strategies.ranks import Cut, among, largest_changes, share
 
 NAME = "breadcrumbs"
 FORMULA = "base + lambda * (masked dO + masked dT + ...), masked of outliers and small ones"
@@ -30,7 +30,7 @@ def measure(tensor: Tensor, parameters: Mapping[str, float]) -> tuple[Window, ..
     outliers = min(int(parameters["gamma"] * tensor.size), tensor.size - kept)
     ends = (outliers, outliers + kept)
     wanted = [(side, end) for side in range(tensor.sides) for end in ends]
-    found = cuts(magnitudes(tensor), tensor.size, wanted)
+    found = largest_changes(tensor, wanted)
     return tuple(zip(found[::2], found[1::2], strict=True))
 
 

@@ -5,35 +5,52 @@ comes first counts as the larger. A sample tells between which two values the k-
 likely to be; one pass counts what is above and holds what is between. Where that was a bad
 guess, or too much is between, histograms of 16 bits narrow the range, in four passes at most.
 Memory is bounded by HELD.
+
+Of changes, singles tell what is between: the difference of two singles as a single is that as a
+double, rounded (53 bits are two more than twice 24, so rounding twice is rounding once:
+Figueroa, When is double rounding innocuous?, 1995). So what is larger is larger as a double.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
+from functools import partial
+from sys import float_info
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from git_nn.merge.strategies.blocks import Doubles, Tensor, changes, finite, only
+from git_nn.merge.strategies.blocks import (
+    Block,
+    Doubles,
+    Each,
+    Tensor,
+    base_of,
+    changes,
+    finite,
+    only,
+)
 
 HELD = 1 << 22  # elements that are sorted at once
 FEW = 1 << 16  # a tensor of no more is not sampled first
 _DIGIT = 16  # bits that a histogram tells apart
 _LARGEST = (1 << 63) - 1
+_WIDTH = 8  # bytes of a double
+_MOST = float(np.finfo(np.float32).max)
 
-Bits = NDArray[np.int64]  # of doubles that are not negative: in the order of their values
-Work = Callable[[int, Sequence[Doubles]], Any]
+Bits = NDArray[Any]  # of floats that are not negative, as integers: in the order of their values
+Exact = Callable[[int, NDArray[np.intp]], Doubles]  # the values of a column at these places
+Work = Callable[..., Any]
 
 
 class Read(Protocol):
     """One pass: what ``work`` makes of each block, in order.
 
     ``work`` gets the index of the first element and columns of finite values that are not
-    negative, -0.0 neither. It may run in several threads. Only every ``every``-th block
-    counts.
+    negative, -0.0 neither; of columns of singles also how to get Exact ones. It may run in
+    several threads. With ``every`` about one element in so many counts.
     """
 
     def __call__(self, work: Work, every: int = 1) -> Iterable[Any]: ...
@@ -41,18 +58,23 @@ class Read(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the k largest end: at the element ``last``, whose magnitude is ``value``."""
+    """Where the k largest end: at the element ``last``, whose magnitude is ``value``.
+
+    That is finite, so an infinity is beyond every cut.
+    """
 
     value: float
     last: int
 
 
-NOTHING, EVERYTHING = Cut(inf, -1), Cut(-1.0, -1)
+NOTHING, EVERYTHING = Cut(float_info.max, -1), Cut(-1.0, -1)
 
 
 def among(cut: Cut, values: Doubles, start: int) -> NDArray[np.bool_]:
     """Which elements are among the k largest; ``start`` is the index of the first one."""
     inside: NDArray[np.bool_] = values > cut.value
+    if cut.last < start:
+        return inside
     equal = np.flatnonzero(values == cut.value)
     inside[equal[equal + start <= cut.last]] = True
     return inside
@@ -60,7 +82,8 @@ def among(cut: Cut, values: Doubles, start: int) -> NDArray[np.bool_]:
 
 def largest(change: Doubles, cut: Cut, start: int) -> Doubles:
     """``change`` with zero for what is not among its k largest; NaN and infinity stay."""
-    return only(change, among(cut, np.abs(change), start) | ~np.isfinite(change))
+    size = np.abs(change)
+    return only(change, among(cut, size, start) | np.isnan(size))
 
 
 def share(density: float, size: int) -> int:
@@ -77,6 +100,36 @@ def magnitudes(tensor: Tensor) -> Read:
         )
 
     return read
+
+
+def roughly(singles: Each) -> Read:
+    """The sizes of each change as singles."""
+
+    def read(work: Work, every: int = 1) -> Iterable[Any]:
+        return singles(lambda block: _of_singles(block, work), every)
+
+    return read
+
+
+def _of_singles(block: Block, work: Work) -> Any:
+    base = base_of(block)
+
+    def exact(column: int, where: NDArray[np.intp]) -> Doubles:
+        side = block.sides[column]
+        return np.abs(finite(side[where].astype(np.float64) - base[where]))
+
+    columns = [np.abs(change) for change in changes(block)]
+    for number, column in enumerate(columns):
+        where = np.flatnonzero(~np.isfinite(column))
+        if len(where):  # a difference that is too large for a single is no infinity
+            column[where] = np.minimum(exact(number, where), _MOST)
+    return work(block.start, columns, exact)
+
+
+def largest_changes(tensor: Tensor, wanted: Sequence[tuple[int, int]]) -> list[Cut]:
+    """A cut for each wanted (side, k)."""
+    rough = roughly(tensor.singles) if tensor.singles else None
+    return cuts(magnitudes(tensor), tensor.size, wanted, rough=rough)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +152,23 @@ class _Found:
     index: NDArray[np.int64]
 
 
-def cuts(read: Read, size: int, wanted: Sequence[tuple[int, int]], held: int = HELD) -> list[Cut]:
-    """A cut for each wanted (column, k), k up to ``size``; of k = 0 it is NOTHING."""
+def cuts(
+    read: Read,
+    size: int,
+    wanted: Sequence[tuple[int, int]],
+    held: int = HELD,
+    rough: Read | None = None,
+) -> list[Cut]:
+    """A cut for each wanted (column, k), k up to ``size``; of k = 0 it is NOTHING.
+
+    ``rough`` reads the same as singles, in the order of the doubles.
+    """
     searches = {i: _Search(c, k, size) for i, (c, k) in enumerate(wanted) if 0 < k <= size}
     found: dict[int, Cut] = {}
-    if size > min(FEW, held) and searches:
-        found, searches = _guess(read, searches, size, held)
+    for source in (rough, read) if size > min(FEW, held) else ():
+        if source is not None and searches:
+            done, searches = _guess(source, searches, size, held)
+            found |= done
     while wide := {i: s for i, s in searches.items() if s.count > held and s.low < s.high}:
         searches |= _narrow(read, wide)
     found |= _finish(read, searches) if searches else {}
@@ -114,12 +178,12 @@ def cuts(read: Read, size: int, wanted: Sequence[tuple[int, int]], held: int = H
 def _guess(
     read: Read, searches: dict[int, _Search], size: int, held: int
 ) -> tuple[dict[int, Cut], dict[int, _Search]]:
-    """The cuts that one pass finds, and narrower searches for the others."""
-    ranges = _sampled(read, searches, size)
+    """The cuts that one pass finds, and searches for the others: narrower ones, of doubles."""
+    ranges, is_rough = _sampled(read, searches, size)
     taken: dict[int, list[_Found]] = {i: [] for i in searches}
     counts = dict.fromkeys(searches, 0)
     above = dict.fromkeys(searches, 0)
-    for found in read(lambda start, columns: _between(start, columns, ranges)):
+    for found in read(partial(_between, ranges)):
         for i, some in found.items():
             above[i] += some.above
             counts[i] += len(some.index)
@@ -134,24 +198,27 @@ def _guess(
         )
         if not 0 < within.rank <= within.count:
             rest[i] = search
-        elif within.count <= held:
-            done[i] = _cut(within, taken[i])
+        elif within.count > held:
+            rest[i] = search if is_rough else within
         else:
-            rest[i] = within
+            done[i] = _cut(within, taken[i])
     return done, rest
 
 
-def _sampled(read: Read, searches: dict[int, _Search], size: int) -> dict[int, _Search]:
-    """Ranges in which the values are likely to be, by some elements of some blocks."""
+def _sampled(
+    read: Read, searches: dict[int, _Search], size: int
+) -> tuple[dict[int, _Search], bool]:
+    """Ranges in which the values are likely to be, by a sample; and whether it is of singles."""
     columns = sorted({search.column for search in searches.values()})
-    every = max(1, size >> 21)  # of large tensors 64 blocks, in arithmetic's size
+    every = max(1, size >> 21)
     step = max(1, size // every >> 16)
-    pieces = [*read(lambda _, values: [values[c][::step].copy() for c in columns], every)]
+    pieces = [*read(lambda _, values, *_exact: [values[c][::step].copy() for c in columns], every)]
     samples = {
-        column: np.sort(np.concatenate([piece[place] for piece in pieces]))
+        column: _bits(np.sort(np.concatenate([piece[place] for piece in pieces])))
         for place, column in enumerate(columns)
     }
-    return {i: _likely(search, _bits(samples[search.column])) for i, search in searches.items()}
+    found = {i: _likely(search, samples[search.column]) for i, search in searches.items()}
+    return found, samples[columns[0]].itemsize < _WIDTH
 
 
 def _likely(search: _Search, sample: Bits) -> _Search:
@@ -163,14 +230,18 @@ def _likely(search: _Search, sample: Bits) -> _Search:
 
 
 def _between(
-    start: int, columns: Sequence[Doubles], searches: dict[int, _Search]
+    searches: dict[int, _Search],
+    start: int,
+    columns: Sequence[Doubles],
+    exact: Exact | None = None,
 ) -> dict[int, _Found]:
     found = {}
     for i, search in searches.items():
         bits = _bits(columns[search.column])
         beyond = bits > search.high
-        where = np.flatnonzero((bits >= search.low) & ~beyond)
-        found[i] = _Found(int(np.count_nonzero(beyond)), bits[where], where + start)
+        where = np.flatnonzero((bits >= search.low) ^ beyond)
+        some = bits[where] if exact is None else _bits(exact(search.column, where))
+        found[i] = _Found(int(np.count_nonzero(beyond)), some, where + start)
     return found
 
 
@@ -178,7 +249,7 @@ def _narrow(read: Read, searches: dict[int, _Search]) -> dict[int, _Search]:
     """One pass: each search knows up to 16 bits more."""
 
     def work(start: int, columns: Sequence[Doubles]) -> dict[int, NDArray[np.intp]]:
-        found = _between(start, columns, searches)
+        found = _between(searches, start, columns)
         return {i: _histogram(found[i].bits, search) for i, search in searches.items()}
 
     counts = {i: np.zeros(1 << _DIGIT, dtype=np.int64) for i in searches}
@@ -210,7 +281,7 @@ def _finish(read: Read, searches: dict[int, _Search]) -> dict[int, Cut]:
     """One pass: collect what each search has left; where all are equal only the place counts."""
     taken: dict[int, list[_Found]] = {i: [] for i in searches}
     seen = dict.fromkeys(searches, 0)
-    for found in read(lambda start, columns: _between(start, columns, searches)):
+    for found in read(partial(_between, searches)):
         for i, some in found.items():
             equal = searches[i].low == searches[i].high
             if equal and seen[i] < searches[i].rank <= seen[i] + len(some.index):
@@ -232,5 +303,5 @@ def _cut(search: _Search, taken: list[_Found]) -> Cut:
     return Cut(float(np.array([value]).view(np.float64)[0]), int(last))
 
 
-def _bits(values: Doubles) -> Bits:
-    return np.ascontiguousarray(values).view(np.int64)
+def _bits(values: NDArray[Any]) -> Bits:
+    return np.ascontiguousarray(values).view(f"i{values.itemsize}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, base_of, changes
 from git_nn.merge.strategies.elect import elected
-from git_nn.merge.strategies.ranks import Cut, cuts, largest, magnitudes, share
+from git_nn.merge.strategies.ranks import Cut, largest, largest_changes, share
 
 NAME = "ties"
 FORMULA = "base + lambda * mean of the trimmed changes that have the sign of their sum"
@@ -23,7 +23,7 @@ def measure(tensor: Tensor, parameters: Mapping[str, float]) -> list[Cut]:
     """Where the largest part of each change ends."""
     count = share(parameters["density"], tensor.size)
     wanted = [(side, count) for side in range(tensor.sides)]
-    return cuts(magnitudes(tensor), tensor.size, wanted)
+    return largest_changes(tensor, wanted)
 
 
 def merge(block: Block, parameters: Mapping[str, float], measured: list[Cut]) -> Doubles:

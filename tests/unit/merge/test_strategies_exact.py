@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from itertools import pairwise
 from unittest.mock import patch
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,40 @@ def test_a_sample_that_misleads_costs_passes_and_no_exactness(share_of_zeros: fl
         order = np.lexsort((np.arange(60_000), -array))
         assert cut == Cut(array[order[k - 1]], order[k - 1])
         assert len(sampled) <= 7
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=some.sampled_from([np.dtype("<f4"), np.dtype(ml_dtypes.bfloat16)]),
+    steps=some.sampled_from([1, 3, 40, 5000]),
+    density=some.sampled_from([0.003, 0.2, 0.5, 0.9, 1.0]),
+    strange=some.integers(0, 40),
+    seed=some.integers(0, 99),
+)
+def test_changes_that_singles_do_not_tell_apart_are_cut_as_doubles(
+    kind: np.dtype, steps: int, density: float, strange: int, seed: int
+) -> None:
+    """Few values, so that many are equal; of exponents so far apart that no type holds their
+    difference; and some whose difference is too large for a single."""
+    random = np.random.default_rng(seed)
+    base, ours = (
+        np.ldexp(random.integers(-steps, steps + 1, 999), random.choice([-140, -30, 0, 40], 999))
+        for _ in range(2)
+    )
+    places = random.integers(0, 999, strange)
+    ours[places] = random.choice([3e38, -3e38, np.inf, np.nan, 2.0**-149], strange)
+    base[places] = random.choice([3e38, -3e38, -np.inf], strange)
+    base, ours = base.astype(kind), ours.astype(kind)
+    with np.errstate(all="ignore"):
+        change = ours.astype(np.float64) - base.astype(np.float64)
+        usable = np.isfinite(change)
+        order = np.lexsort((np.arange(999), -np.where(usable, np.abs(change), 0.0)))
+        kept = ~usable
+        kept[order[: share(density, 999)]] = True
+        expected = (base.astype(np.float64) + np.where(kept, change, 0.0)).astype(kind)
+    with patch.object(ranks, "FEW", 10):
+        found = merged(f"ties:density={density}", base, ours, base, 400)
+    assert np.array_equal(found, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["ties", "sce", "slerp", "della"])
