@@ -17,6 +17,7 @@ from git_nn.formats.base import Key
 from git_nn.merge import keys
 from git_nn.merge.decide import Side
 from git_nn.merge.keys import SETTING, Preference
+from git_nn.merge.tokens import Placement
 from git_nn.model import open_pointer
 from git_nn.objects.pointer import Pointer
 from git_nn.store.base import Store
@@ -30,16 +31,30 @@ def nothing_known(kind: str) -> Sequence[Pointer]:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The three versions, not as files but to look at tensors: those called ``names`` have one row
+    for each token of the result, in its order."""
+
+    base: Pointer
+    ours: Pointer
+    theirs: Pointer
+    names: frozenset[str]
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
 class Sides:
     """The three versions; ``base`` is None where the file was added on both sides.
 
     ``known`` gives what was measured of ours and theirs; MergeError where a side has none.
+    ``rows`` are the same tensors with rows matched by token, where both sides added tokens.
     """
 
     base: Pointer | None
     ours: Pointer
     theirs: Pointer
     known: Known = nothing_known
+    rows: Rows | None = None
 
     def of(self, side: Side) -> Pointer | None:
         return {"base": self.base, "ours": self.ours, "theirs": self.theirs}[side]

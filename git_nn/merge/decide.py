@@ -64,13 +64,18 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A tensor that a person has to settle; a side without it is None."""
+    """A tensor that a person has to settle; a side without it is None.
+
+    The result has ours meanwhile; or, where it is ``placed``, what it will have if the rows
+    are where they are thought to be.
+    """
 
     name: str
     base: Entry | None
     ours: Entry | None
     theirs: Entry | None
     why: str
+    placed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +266,7 @@ def _why(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> str:
     if isinstance(ours, Window) != isinstance(theirs, Window):
         return "a view on one side, changed on the other"
     if base is not None and _both_grew(base, ours, theirs):
-        return "rows added on both sides, and only the tokenizers know which token each is"
+        return "rows added on both sides, and no tokenizer beside it says which token each is"
     if _spec(ours) != _spec(theirs):
         return "another dtype or shape on each side"
     return "added on both sides" if base is None else "changed on both sides"

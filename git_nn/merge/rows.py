@@ -8,6 +8,7 @@ A row is all that belongs to one index of the first axis. Rules (docs/merge.md, 
    together left at least half of a matrix alone: training a dense layer touches every row.
 3. Rows that one side adds at the end, or takes away there, need no such ground where that
    side left all the others alone. Then the shape of that side holds.
+4. Rows of tokens that both sides added are matched before (merge.tokens, reorder).
 
 Here no tensor is read (and no numpy imported, which every merge would wait for): that is
 merge/woven.py.
@@ -51,13 +52,16 @@ _BOUND = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How finely a tensor may be taken apart; ``asked`` where a person named the tensor."""
+    """How finely a tensor may be taken apart; ``asked`` where a person named the tensor, and
+    ``vectors`` where it may have one axis."""
 
     unit: Literal["tensor", "row", "element"]
     asked: bool = False
+    vectors: bool = False
 
 
 ROW = Rung("row")
+TOKEN = Rung("row", asked=True, vectors=True)  # of a tensor whose rows are those of tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +126,14 @@ def way(name: str, dtype: str, shapes: Sequence[Shape], rung: Rung) -> Way | Non
         return None
     if rung.unit == "element":
         return Way("element", "named")
-    if len(base) > 1 and (rung.asked or _is_named(name, base)):
+    if rung.vectors or (len(base) > 1 and (rung.asked or is_named(name, base))):
         return Way("row", "named")
     if len(base) == 2 and not _BOUND.search(name.lower()):
         return Way("row", "sparse")
     return Way("row", "resized") if base[0] != ours[0] or base[0] != theirs[0] else None
 
 
-def _is_named(name: str, shape: Shape) -> bool:
+def is_named(name: str, shape: Shape) -> bool:
     """Whether the name says that a row is an embedding, a class or an expert."""
     words = [word for word in re.split(r"[./]", name.lower()) if word]
     last = words[-1].split(":")[0] if words else ""

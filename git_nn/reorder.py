@@ -1,0 +1,165 @@
+"""reorder: bring the rows of the sides of a merge into one order, by token.
+
+Where both sides added tokens, the tensors with a row for each token get one row for each token of
+the result, on every side (merge.placed). From there on they are merged, computed and settled as
+any tensor. The reordered versions are put into the store, coded against those that they are of.
+
+A tensor has rows of tokens where it is of floats, has as many rows as the tokenizer has ids on
+every side, or more, and either both sides made it longer, or its name says that its rows are
+embeddings (merge.rows). Tied weights go with their payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from math import prod
+
+from git_nn.container import Rows, Sides
+from git_nn.merge.decide import Conflict, Decision
+from git_nn.merge.placed import Order, Read, order, placed
+from git_nn.merge.rows import TOKEN, VALUES, Rung, is_named
+from git_nn.merge.tokens import Placement, Tokens, length
+from git_nn.model import open_pointer
+from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
+from git_nn.objects.tensor import contiguous_strides, nbytes
+from git_nn.store.base import Batch, Store
+
+Versions = tuple[Pointer, Pointer, Pointer]
+
+
+def reorder(
+    sides: Sides, tokens: Tokens, rung: Callable[[str], Rung], store: Store, into: Store
+) -> Rows | None:
+    """The versions with matched rows, put ``into`` a store; None where there is nothing to match.
+
+    ``sides`` have the names of the result. ``tokens`` is asked only where a tensor that both
+    changed might have rows of tokens; ``rung`` says how finely a tensor may be taken apart.
+    Raises MissingObjectError and DamagedObjectError.
+    """
+    if sides.base is None:
+        return None
+    versions = (sides.base, sides.ours, sides.theirs)
+    names = {name for name in sides.base.stored if _may_have_tokens(name, versions, rung)}
+    if not any(len({v.stored[name].oid for v in versions}) == 3 for name in names):
+        return None
+    found = tokens()
+    if found is None:
+        return None
+    names = {name for name in names if _has_tokens(name, versions, found)}
+    names = {name for name in names if all(_reader(v, name, store) for v in versions)}
+    if not names:
+        return None
+    with into.batch() as batch:
+        work = _Work(versions, found, store, batch)
+        base, ours, theirs = (work.reordered(side, names) for side in range(3))
+    return Rows(base, ours, theirs, frozenset(names), found)
+
+
+def rungs(ladder: Callable[[str], Rung], rows: Rows | None) -> Callable[[str], Rung]:
+    """How finely each tensor may be taken apart; rows of tokens are things of their own."""
+    return lambda name: TOKEN if rows and name in rows.names else ladder(name)
+
+
+def held(decisions: Sequence[Decision], rows: Rows | None) -> tuple[Decision, ...]:
+    """The decisions about tensors with rows of tokens kept open, where it is not known that the
+    result's tokenizer will say so."""
+    if rows is None or not rows.placement.open:
+        return tuple(decisions)
+    return tuple(_held(decision, rows) for decision in decisions)
+
+
+def _held(decision: Decision, rows: Rows) -> Decision:
+    name = decision.name
+    base, ours, theirs = (v.by_name.get(name) for v in (rows.base, rows.ours, rows.theirs))
+    of = ours.of if isinstance(ours, Window) else name
+    if isinstance(decision, Conflict) or of not in rows.names:
+        return decision
+    why = f"it has the rows of both by token, if {rows.placement.file} will have these ids"
+    return Conflict(name, base, ours, theirs, why, placed=True)
+
+
+def _may_have_tokens(name: str, versions: Versions, rung: Callable[[str], Rung]) -> bool:
+    entries = [version.by_name.get(name) for version in versions]
+    kinds = {(e.dtype, e.shape[1:]) for e in entries if isinstance(e, Stored) and e.shape}
+    first = entries[0]
+    if len(kinds) > 1 or not all(isinstance(e, Stored) and e.shape for e in entries) or not first:
+        return False
+    if first.dtype.removesuffix("be") not in VALUES or not prod(first.shape):
+        return False
+    base, ours, theirs = (entry.shape[0] for entry in entries if entry)
+    if not (base < min(ours, theirs) or is_named(name, first.shape)):
+        return False
+    return rung(name).unit != "tensor" and all(_is_whole(v, name) for v in versions)
+
+
+def _has_tokens(name: str, versions: Versions, placement: Placement) -> bool:
+    rows = [version.by_name[name].shape[0] for version in versions]
+    if length(placement.result) > rows[1] + rows[2]:
+        return False
+    return all(count >= length(ids) for count, ids in zip(rows, placement.sides, strict=True))
+
+
+def _is_whole(version: Pointer, name: str) -> bool:
+    """Whether all views on a payload are views on the whole of it."""
+    views = (e for e in version.entries if isinstance(e, Window) and e.of == name)
+    payload = version.by_name[name]
+    return all(
+        (view.dtype, view.shape, view.offset) == (payload.dtype, payload.shape, 0)
+        and view.strides == contiguous_strides(payload.shape)
+        for view in views
+    )
+
+
+class _Work:
+    """Three versions being put into a store with other rows."""
+
+    def __init__(
+        self, versions: Versions, placement: Placement, store: Store, batch: Batch
+    ) -> None:
+        self._versions = versions
+        self._placement = placement
+        self._store = store
+        self._batch = batch
+        self._orders: dict[tuple[int, ...], Order] = {}
+
+    def reordered(self, side: int, names: Collection[str]) -> Pointer:
+        version = self._versions[side]
+        entries = list(self._entries(side, names))
+        return replace(version, entries=sorted_entries(entries))
+
+    def _entries(self, side: int, names: Collection[str]) -> Iterator[Entry]:
+        for entry in self._versions[side].entries:
+            if entry.name in names and isinstance(entry, Stored):
+                yield self._stored(side, entry)
+            elif isinstance(entry, Window) and entry.of in names:
+                shape = (len(self._order(entry.of)), *entry.shape[1:])
+                yield replace(entry, shape=shape)
+            else:
+                yield entry
+
+    def _order(self, name: str) -> Order:
+        rows = tuple(version.by_name[name].shape[0] for version in self._versions)
+        if rows not in self._orders:
+            self._orders[rows] = order(self._placement, rows)
+        return self._orders[rows]
+
+    def _stored(self, side: int, entry: Stored) -> Stored:
+        name, found = entry.name, self._order(entry.name)
+        if not entry.form and found.is_kept(side, entry.shape[0]):
+            return entry
+        reads = [_reader(version, name, self._store) for version in self._versions]
+        shape = (len(found), *entry.shape[1:])
+        rows = placed(side, list(filter(None, reads)), nbytes(entry.dtype, entry.shape[1:]), found)
+        oid, size = self._batch.put(rows, dtype=entry.dtype, base=entry.oid)
+        return Stored(name, entry.dtype, shape, oid, size)
+
+
+def _reader(version: Pointer, name: str, store: Store) -> Read | None:
+    """Reads parts of a packed tensor; None where its form cannot be decoded."""
+    entry = version.stored[name]
+    if not entry.form:
+        return partial(store.read_range, entry.oid)
+    data = open_pointer(version, store).read(name)
+    return None if data is None else lambda start, stop: data[start:stop]
