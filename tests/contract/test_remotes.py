@@ -80,7 +80,7 @@ class TestInGit(RemoteContract):
 
 
 class TestGitHttp(TestInGit):
-    """git http-backend, to a SHA-256 repository that does not filter, with a password."""
+    """git http-backend behind nginx: a SHA-256 repository that does not filter, with a password."""
 
     @pytest.fixture
     def connect(self, tmp_path: Path) -> Iterator[Connect]:

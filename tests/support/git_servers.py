@@ -1,15 +1,16 @@
-"""Bare repositories, and git's own http-backend behind a small web server on loopback."""
+"""Bare repositories, and git's own http-backend behind nginx on loopback."""
 
 from __future__ import annotations
 
-import base64
 import os
+import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from git_nn.gitio.repository import Repository, find
 
@@ -38,84 +39,87 @@ def clone(path: Path, *, object_format: str = "sha1") -> Repository:
     return find(path, os.environ)
 
 
-class _Backend(BaseHTTPRequestHandler):
-    """CGI, as far as git http-backend needs it."""
-
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def do_GET(self) -> None:
-        self._run(b"")
-
-    def do_POST(self) -> None:
-        self._run(self._body())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _run(self, body: bytes) -> None:
-        if not self._allowed():
-            self._answer(401, [("WWW-Authenticate", 'Basic realm="git"')], b"")
-            return
-        path, _, query = self.path.partition("?")
-        env = {
-            **os.environ, "GIT_PROJECT_ROOT": str(self.server.root), "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)), "REMOTE_USER": "ann", "REMOTE_ADDR": "127.0.0.1",
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-        }  # fmt: skip
-        done = subprocess.run(("git", "http-backend"), input=body, env=env, capture_output=True)
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = [tuple(line.split(": ", 1)) for line in head.decode().split("\r\n") if line]
-        status = next((value for name, value in headers if name == "Status"), "200")
-        self._answer(int(status.split()[0]), [h for h in headers if h[0] != "Status"], content)
-
-    def _allowed(self) -> bool:
-        if self.server.password is None:
-            return True
-        token = base64.b64encode(b"ann:" + self.server.password.encode()).decode()
-        return self.headers.get("Authorization") == f"Basic {token}"
-
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-        self.server.requests.append(f"{self.command} {self.path}")
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+_CONFIGURATION = """\
+{user}
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/errors;
+events {{ }}
+http {{
+  access_log {folder}/access;
+  client_max_body_size 0;
+  client_body_temp_path {folder}/body;
+  fastcgi_temp_path {folder}/fastcgi;
+  proxy_temp_path {folder}/proxy;
+  scgi_temp_path {folder}/scgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  server {{
+    listen 127.0.0.1:{port};
+    {password}
+    location / {{
+      fastcgi_pass unix:{folder}/cgi;
+      fastcgi_param SCRIPT_FILENAME {program};
+      fastcgi_param GIT_PROJECT_ROOT {root};
+      fastcgi_param GIT_HTTP_EXPORT_ALL "";
+      fastcgi_param GIT_PROTOCOL $http_git_protocol;
+      fastcgi_param PATH_INFO $uri;
+      fastcgi_param QUERY_STRING $query_string;
+      fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_param CONTENT_TYPE $content_type;
+      fastcgi_param CONTENT_LENGTH $content_length;
+      fastcgi_param REMOTE_USER $remote_user;
+      fastcgi_param REMOTE_ADDR $remote_addr;
+    }}
+  }}
+}}
+"""
 
 
-class _Server(ThreadingHTTPServer):
-    def __init__(self, root: Path, password: str | None) -> None:
-        super().__init__(("127.0.0.1", 0), _Backend)
-        self.root, self.password, self.requests = root, password, list[str]()
+@dataclass(frozen=True)
+class GitServer:
+    url: str
+    _access: Path
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    def requests(self) -> list[str]:
+        """Method and path of each request that was answered."""
+        return [line.split('"')[1] for line in self._access.read_text().splitlines()]
 
 
 @contextmanager
-def http_backend(root: Path, password: str | None = None) -> Iterator[_Server]:
-    """All repositories below ``root`` over smart HTTP; with a password, user ann only."""
-    with _Server(root, password) as server:
-        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def http_backend(root: Path, password: str | None = None) -> Iterator[GitServer]:
+    """All repositories below ``root`` by git http-backend behind nginx, on loopback.
+
+    With a password for user ann only. Both listen on sockets that are made here, so nobody need
+    wait for them: connections wait until they are ready.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="nginx")))
+        web = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        cgi = stack.enter_context(socket.socket(socket.AF_UNIX))
+        cgi.bind(str(folder / "cgi"))
+        cgi.listen(64)
+        (folder / "users").write_text(f"ann:{{PLAIN}}{password}\n")
+        port = web.getsockname()[1]
+        text = _CONFIGURATION.format(
+            folder=folder, port=port, root=root, user="user root;" if os.geteuid() == 0 else "",
+            program=git(root, "--exec-path").decode().strip() + "/git-http-backend",
+            password=f"auth_basic git; auth_basic_user_file {folder}/users;" if password else "",
+        )  # fmt: skip
+        (folder / "conf").write_text(text)
+        for _ in range(4):
+            stack.enter_context(_running(("/usr/sbin/fcgiwrap",), stdin=cgi))
+        argv = ("/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "conf"), "-e", "errors")
+        handed = {"NGINX": f"{web.fileno()};"}  # its own way to take over a socket
+        stack.enter_context(_running(argv, env=os.environ | handed, pass_fds=[web.fileno()]))
+        yield GitServer(f"http://127.0.0.1:{port}", folder / "access")
+
+
+@contextmanager
+def _running(argv: Sequence[str], **options: Any) -> Iterator[None]:
+    process = subprocess.Popen(argv, **options)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
