@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from git_nn import recipes
-from git_nn.adopt import adopt
 from git_nn.assemble import Decoder, Sides, Wanted, assemble, seat
-from git_nn.errors import MergeError, MissingObjectError
+from git_nn.errors import MergeError
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
@@ -38,12 +36,8 @@ from git_nn.objects.pointer import Pointer, Stored, Window
 from git_nn.recast import recast
 from git_nn.statistics import is_statistics, of_tensors
 from git_nn.store.base import Batch, Buffer, Store
-from git_nn.store.local import LocalStore
 
-Result = TypeVar("Result")
 Progress = Callable[[int], object]
-
-NOT_HERE = "rows were not compared: some weights are not on this machine"
 
 
 def unheard(_: int) -> None:
@@ -158,39 +152,6 @@ def named(sides: Sides) -> Sides:
         return [*map(with_names, sides.known(kind), found.renamed)]
 
     return Sides(found.base, found.ours, found.theirs, known)
-
-
-def merge_in(
-    repo: Repository,
-    store: LocalStore,
-    sides: Sides,
-    chosen: Rules,
-    progress: Progress = unheard,
-) -> Merged:
-    """Merge in ``repo``, whose store may have to fetch from its neighbours first.
-
-    Where weights are missing all the same, no rows are compared.
-    """
-
-    def work(chosen: Rules) -> Merged:
-        return merge(sides, chosen, store, repo.nn_dir / "tmp", progress)
-
-    try:
-        return with_neighbours(repo, store, sides, lambda: work(chosen))
-    except MissingObjectError:
-        merged = work(replace(chosen, ladder=WHOLE))
-        return replace(merged, notes=(*merged.notes, NOT_HERE))
-
-
-def with_neighbours(
-    repo: Repository, store: LocalStore, sides: Sides, work: Callable[[], Result]
-) -> Result:
-    """Do ``work``; where an object is missing, adopt it from a store on this machine first."""
-    try:
-        return work()
-    except MissingObjectError:
-        adopt(repo, store, [side for side in (sides.base, sides.ours, sides.theirs) if side])
-        return work()
 
 
 def _incomparable(sides: Sides) -> str:

@@ -50,8 +50,12 @@ class MissingObjectError(GitNNError):
 
     exit_code = 3
 
-    def __init__(self, oid_hex: str, *, what: str = "", hint: str = "run 'git nn fsck'") -> None:
-        super().__init__(f"{what or 'an object'} is not in the store ({oid_hex[:12]})", hint=hint)
+    def __init__(
+        self, oid_hex: str, *, what: str = "", why: str = "", hint: str = "run 'git nn fsck'"
+    ) -> None:
+        because = f", and cannot be had: {why}" if why else ""
+        text = f"{what or 'an object'} is not in the store ({oid_hex[:12]}){because}"
+        super().__init__(text, hint=hint)
         self.oid_hex = oid_hex
         self.what = what
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from git_nn.assemble import Sides
-from git_nn.combine import Merged, merge_in, ruled
+from git_nn.combine import Merged, ruled
 from git_nn.earlier import pointer_at
 from git_nn.errors import GitError, UsageError
 from git_nn.gitio import revisions
@@ -27,6 +27,7 @@ from git_nn.merge.trailers import Line, Plan
 from git_nn.objects.names import natural_key
 from git_nn.resolve import Version, settle_tensors, unsettled_of
 from git_nn.store.local import LocalStore
+from git_nn.supply import merge_in
 
 REPLAY, SIDES = "GIT_NN_REPLAY", "GIT_NN_SIDES"
 

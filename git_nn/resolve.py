@@ -18,7 +18,7 @@ from pathlib import Path
 from git_nn import conflicts, origins, smudge
 from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
-from git_nn.combine import Merged, carry_out, in_company, merge_in, named, rules_for
+from git_nn.combine import Merged, carry_out, in_company, named, rules_for
 from git_nn.conflicts import Blobs, Record
 from git_nn.errors import PointerError, StoreError, UsageError
 from git_nn.formats.base import BytesSource
@@ -40,6 +40,7 @@ from git_nn.smudge import FileSink
 from git_nn.statistics import is_statistics, of_blobs
 from git_nn.store.base import Store
 from git_nn.store.local import LocalStore
+from git_nn.supply import merge_in
 
 
 @dataclass(frozen=True, slots=True)

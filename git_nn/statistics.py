@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from git_nn.adopt import adopt
 from git_nn.container import Known
 from git_nn.earlier import pointer_at
 from git_nn.errors import MergeError
@@ -25,6 +24,7 @@ from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored
 from git_nn.store.base import Store
 from git_nn.store.local import LocalStore
+from git_nn.transfer.obtain import obtain
 
 if TYPE_CHECKING:
     from git_nn.merge.arithmetic import Statistic
@@ -50,7 +50,7 @@ def is_statistics(path: bytes) -> bool:
 def of_places(repo: Repository, store: LocalStore | None, sides: Sequence[Place]) -> Known:
     """The statistics of each side's model, a side being where it has the model.
 
-    What ``store`` lacks of them is adopted, as that of models is; without a store it is not.
+    What ``store`` lacks of them is fetched, as that of models is; without a store it is not.
     """
 
     return _once(lambda kind: [_of_side(repo, store, [side], kind) for side in sides])
@@ -112,7 +112,7 @@ def _of_side(
         raise MergeError(f"{_named(side)} {what}, which this strategy needs", hint=hint)
     pointer = there.pop()
     if store is not None:
-        adopt(repo, store, [pointer])
+        obtain(repo, store, [pointer])
     return pointer
 
 

@@ -23,6 +23,7 @@ ROWS = {
         "container", "recast", "changed_files", "resolve", "settled", "by_hand", "stage", "du",
         "bases", "earlier", "remembered", "repack", "beside", "measured", "tensors", "bridges",
         "history", "preview", "align", "recipes", "origins", "replay", "soup", "statistics",
+        "supply",
         "transfer", "migrate",
     },
     5: {"drivers", "api", "demo"},

@@ -16,8 +16,8 @@ import click
 
 from git_nn import resolve, settled
 from git_nn.cli.open_files import show, unmergeable
+from git_nn.cli.supplied import supplied
 from git_nn.cli.words import from_here
-from git_nn.combine import with_neighbours
 from git_nn.differences.layers import layer_of
 from git_nn.errors import DamagedObjectError, GitNNError, MissingObjectError, UsageError
 from git_nn.gitio.repository import Repository
@@ -87,7 +87,7 @@ def _ask_file(place: _Place, file: Unsettled) -> bool:
 
 
 def _finish(place: _Place, file: Unsettled) -> None:
-    with_neighbours(
+    supplied(
         place.repo,
         place.store,
         file.sides,
@@ -170,7 +170,7 @@ def _try(
 def _settle(place: _Place, file: Unsettled, how: Side | Choice, names: Sequence[str]) -> Settled:
     """Settle these tensors, or a file that conflicts as a whole."""
     scratch = place.repo.nn_dir / "tmp"
-    return with_neighbours(
+    return supplied(
         place.repo,
         place.store,
         file.sides,

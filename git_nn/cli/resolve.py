@@ -12,8 +12,8 @@ import click
 from git_nn import by_hand, resolve, settled
 from git_nn.cli.asking import ask
 from git_nn.cli.open_files import show, unmergeable
+from git_nn.cli.supplied import supplied
 from git_nn.cli.words import from_here, from_top
-from git_nn.combine import with_neighbours
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.errors import UsageError
 from git_nn.gitio.repository import Repository
@@ -135,7 +135,7 @@ def _settle(
         resolve.finish(repo, store, done.file)
         return done
 
-    done = with_neighbours(repo, store, file.sides, work)
+    done = supplied(repo, store, file.sides, work)
     code = _tell(done, from_here(repo, file.path))
     if how == "again":
         return 1 if done.file.open or done.file.whole else 0

@@ -94,13 +94,15 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
 
 
 def _merged(asked: _Asked) -> tuple[Sides, Rules, Merged]:
-    from git_nn.combine import merge_in, rules_for
-    from git_nn.drivers.progress import Meter
+    from git_nn.combine import rules_for
+    from git_nn.drivers.progress import Meter, metered
+    from git_nn.supply import Watch, merge_in
 
     sides = _sides(asked)
     chosen = rules_for(asked.repo, asked.path, os.environ.get("GIT_NN_MERGE"))
     meter = Meter("Merging weights")
-    merged = merge_in(asked.repo, asked.store, sides, chosen, meter.advance)
+    with metered("Fetching weights") as begin:
+        merged = merge_in(asked.repo, asked.store, sides, chosen, Watch(meter.advance, begin))
     meter.clear()
     return sides, chosen, merged
 

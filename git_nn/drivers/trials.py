@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from git_nn import __version__, origins
-from git_nn.adopt import adopt
+from git_nn.drivers.progress import metered
 from git_nn.earlier import pointer_at
 from git_nn.errors import MissingObjectError, UsageError
 from git_nn.gitio import revisions
@@ -30,6 +30,7 @@ from git_nn.model import open_pointer
 from git_nn.objects.pointer import Pointer
 from git_nn.replay import merged_models, merged_tree
 from git_nn.store.local import LocalStore
+from git_nn.transfer.obtain import obtain
 
 VALUE = "GIT_NN_SWEEP_VALUE"
 
@@ -56,8 +57,17 @@ def trials(
 
 
 def _models(repo: Repository, tree: str, ours: str, theirs: str) -> dict[bytes, Pointer]:
+    """What was merged, also where a value gives back one of the sides."""
+    bases = repo.git("merge-base", ours, theirs, check=False).decode().split()
+    revs = (ours, theirs, *bases[:1])
+    there = [{e.path: e.oid for e in revisions.tree(repo, rev)} for rev in revs]
     with open_batch(repo) as reader:
         wanted = set(merged_models(repo, reader, tree, ours, theirs))
+        wanted |= {
+            path
+            for path in there[0].keys() & there[1].keys()
+            if len({side.get(path) for side in there}) == len(there)
+        }
         blobs = {e.path: e.oid for e in revisions.tree(repo, tree) if e.path in wanted}
         found = {path: pointer_at(reader, oid) for path, oid in blobs.items()}
     return {path: pointer for path, pointer in found.items() if pointer is not None}
@@ -69,7 +79,8 @@ def _write(repo: Repository, store: LocalStore, pointer: Pointer, path: Path) ->
         open_pointer(pointer, store).write(path)
     except MissingObjectError:
         path.unlink(missing_ok=True)
-        adopt(repo, store, [pointer])
+        with metered("Fetching weights") as begin:
+            obtain(repo, store, [pointer], begin)
         open_pointer(pointer, store).write(path)
 
 

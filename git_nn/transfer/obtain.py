@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from git_nn.adopt import adopt, lacks
-from git_nn.errors import GitNNError
+from git_nn.errors import GitNNError, RemoteError
 from git_nn.gitio.config import Config, load
 from git_nn.gitio.repository import Repository
 from git_nn.objects.oid import Oid
@@ -70,8 +70,13 @@ def connect(repo: Repository, config: Config, address: Address) -> Remote:
 def fetch_pointers(
     store: LocalStore, remote: Remote, pointers: Sequence[Pointer], begin: Begin = no_meter
 ) -> None:
-    """Bring what ``pointers`` need and ``remote`` has; skeletons first, which name more."""
+    """Bring what ``pointers`` need and ``remote`` has; skeletons first, which name more.
+
+    RemoteError also where it has nothing at all: it may be a folder that is not mounted.
+    """
     holdings = ask(remote, store.folders.remote(remote.identity))
+    if not holdings.packs:
+        raise RemoteError(f"{remote.label} has no weights", hint="run 'git nn remote check'")
     skeletons = store.missing(dict.fromkeys(pointer.skeleton for pointer in pointers))
     fetch(store, holdings, skeletons)
     wanted: dict[Oid, None] = {}
