@@ -70,3 +70,12 @@ def s3_server() -> Iterator[S3Server]:
 
     with moto() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def other_s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The same of another make."""
+    from tests.support.s3_server import s3rver
+
+    with s3rver(tmp_path_factory.mktemp("s3rver")) as server:
+        yield server

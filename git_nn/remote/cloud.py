@@ -2,7 +2,8 @@
 
 obstore (an extra: git-nn[cloud]) does the talking, with the usual variables and files of each cloud
 for credentials and endpoints (AWS_ENDPOINT_URL, AWS_ALLOW_HTTP and so on). A value appears as a
-whole or not at all, and is created on the condition that it is not there.
+whole or not at all, and is created on the condition that it is not there; where a server knows no
+conditions, what is there is replaced by the same bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from git_nn.errors import RemoteError
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _CHUNK = 4 * 1024 * 1024
+_Mode = Literal["create", "overwrite"]
 _LARGE = 8 * 1024 * 1024  # bytes: a value is in memory while it is sent
 _LARGE_AT_ONCE = 4
 _ENDPOINT = re.compile(r"(AWS|AZURE|AZURE_STORAGE)_ENDPOINT")
+_UNKNOWN = re.compile(r"\b501 Not Implemented\b|<Code>NotImplemented</Code>")
 _RETRIES = {
     "max_retries": 2,
     "backoff": {
@@ -87,6 +90,7 @@ class BucketKeys:
     def __init__(self, store: ObjectStore, label: str) -> None:
         self._store = store
         self._label = label
+        self._mode: _Mode = "create"
         self._room = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
     @property
@@ -116,16 +120,25 @@ class BucketKeys:
                 yield bytes(piece)
 
     def write(self, key: str, content: Content, advance: Advance) -> None:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
+        from obstore.exceptions import AlreadyExistsError, BaseError
 
         with self._told(), self._room if content.size > _LARGE else nullcontext():
             try:
-                obstore.put(self._store, key, content.pieces(), mode="create")
+                self._put(key, content, self._mode)
             except AlreadyExistsError:
                 if self.size(key) != content.size:
-                    obstore.put(self._store, key, content.pieces(), use_multipart=False)
+                    self._put(key, content, "overwrite")
+            except BaseError as error:
+                if self._mode == "overwrite" or not _UNKNOWN.search(str(error)):
+                    raise
+                self._mode = "overwrite"
+                self._put(key, content, self._mode)
         advance(content.size)
+
+    def _put(self, key: str, content: Content, mode: _Mode) -> None:
+        import obstore
+
+        obstore.put(self._store, key, content.pieces(), mode=mode, use_multipart=False)
 
     def size(self, key: str) -> int | None:
         import obstore

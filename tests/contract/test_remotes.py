@@ -9,13 +9,14 @@ from uuid import uuid4
 
 import pytest
 
+from git_nn.errors import RemoteError
 from git_nn.remote.cloud import open_bucket
 from git_nn.remote.folder import FolderKeys
 from git_nn.remote.in_git import GitRemote
 from git_nn.remote.keys import KeyedRemote
 from git_nn.remote.lfs import LfsRemote
 from git_nn.remote.ssh import open_folder
-from tests.contract.remote_contract import Connect, KeyedContract, RemoteContract
+from tests.contract.remote_contract import Connect, KeyedContract, RemoteContract, made
 from tests.support.git_servers import bare, clone, git, http_backend
 from tests.support.lfs_server import LfsServer
 from tests.support.s3_server import S3Server
@@ -66,6 +67,31 @@ class TestBucket(KeyedContract):
 
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         return self.server.value(self.bucket, f"some/prefix/packs/{name[:2]}/{name}.nnp")
+
+
+class TestBucketWithoutConditions(TestBucket):
+    """s3rver, which replaces what is there whatever the condition of a PUT says."""
+
+    @pytest.fixture
+    def s3_server(self, other_s3_server: S3Server) -> S3Server:
+        return other_s3_server
+
+    @pytest.mark.parametrize("cut", [(0, 16), (17, 4000), (-9, -1), (1, -1), (5, 5)])
+    def test_a_range_is_just_these_bytes(
+        self, connect: Connect, tmp_path: Path, cut: tuple[int, int]
+    ) -> None:
+        super().test_a_range_is_just_these_bytes(connect, tmp_path, cut)
+
+    def test_all_bytes_where_the_first_was_asked_for_are_refused(
+        self, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Version 3.7.1 takes 'bytes=0-0' for no range."""
+        monkeypatch.setattr("git_nn.remote.retry.pause", lambda *_: None)
+        pack = made(tmp_path, 1)
+        with connect() as remote:
+            remote.publish([pack])
+            with pytest.raises(RemoteError, match=r"Requested 0\.\.1"):
+                list(remote.read(pack.name, 0, 1))
 
 
 class TestInGit(RemoteContract):

@@ -98,7 +98,8 @@ class Proxy(ThreadingHTTPServer):
             connection.request(asked.method, asked.path, asked.body, headers)
             response = connection.getresponse()
             kept = {k: v for k, v in response.getheaders() if k.lower() not in _HOP}
-            return Answer(response.status, kept, response.read())
+            said = response.getheader("Content-Length") if asked.method == "HEAD" else None
+            return Answer(response.status, kept, response.read(), int(said) if said else None)
         finally:
             connection.close()
 
@@ -124,9 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
         self.wfile.write(answer.body)
-        self.close_connection = length != len(answer.body)
+        self.close_connection = length != len(answer.body) and self.command != "HEAD"
 
-    do_GET = do_PUT = do_POST = _run  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = _run  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
