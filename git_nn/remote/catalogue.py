@@ -32,13 +32,14 @@ from git_nn.remote.address import redacted
 from git_nn.remote.base import identity_of
 from git_nn.remote.retry import TRIES, pause, persistently
 
+CATALOG, PACKS = "refs/nn/catalog", "refs/nn/packs"  # all there are: see lfs_catalogue, in_git
 RACES = 30  # tries to be the one that changes the ref
 MAX_ENTRIES = 1 << 20
 _MODE = b"100644"
 _CHUNK = 1 << 20
 _DAY = 86400.0
 _UNDER_WAY = "tmp-"
-_NAME = "git-nn-catalogue"  # of the remote, for the time of one command
+NAME = "git-nn-catalogue"  # of the remote, for the time of one command
 _NOT_OURS = (
     "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_WORK_TREE",
     "GIT_COMMON_DIR", "GIT_QUARANTINE_PATH", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NAMESPACE",
@@ -57,6 +58,21 @@ _WHO = {
     for role in ("AUTHOR", "COMMITTER")
     for part, value in (("NAME", "git-nn"), ("EMAIL", "git-nn@localhost"), ("DATE", "@0 +0000"))
 }
+
+
+def reaching(repo: Repository, url: str) -> Repository:
+    """``repo`` with NAME as the remote at ``url``, which may hold a password."""
+    return _with_config(repo, _remote(_absolute(repo, url), None))
+
+
+def failure(label: str, error: GitError) -> RemoteError:
+    """A failure of git with a remote, without any credential."""
+    lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+    first = next((line for line in lines if line.startswith(("fatal:", "ERROR:"))), "")
+    told = without_credentials(first or (lines[-1] if lines else f"exit status {error.status}"))
+    passing = bool(_PASSING.search(error.stderr)) and "denied" not in error.stderr
+    hint = "run 'git ls-remote' on that address to see whether Git can reach it"
+    return RemoteError(f"{label}: {told[:300]}", hint=hint, transient=passing)
 
 
 def without_credentials(message: str) -> str:
@@ -124,7 +140,7 @@ class Catalogue:
                 if child.wait():
                     errors.seek(0)
                     text = errors.read().decode("utf-8", "replace")
-                    raise self._failure(GitError(("cat-file",), child.returncode, text))
+                    raise failure(self.label, GitError(("cat-file",), child.returncode, text))
             finally:
                 child.kill()
                 child.stdout.close()
@@ -139,7 +155,7 @@ class Catalogue:
     def _asked(self) -> str:
         """The commit that the ref has at the remote; '' where there is none."""
         self._ensure()
-        output = self._told(self._far, "ls-remote", "--quiet", _NAME, self.ref)
+        output = self._told(self._far, "ls-remote", "--quiet", NAME, self.ref)
         for line in output.decode("utf-8", "replace").splitlines():
             name, _, ref = line.partition("\t")
             if ref == self.ref:
@@ -150,7 +166,7 @@ class Catalogue:
         """The entries of ``commit``, or of what the ref has become meanwhile."""
         if self._local() != commit:
             self._told(self._far, "-c", "push.followTags=false", "fetch", "--quiet", "--no-tags",
-                       "--no-write-fetch-head", "--recurse-submodules=no", _NAME,
+                       "--no-write-fetch-head", "--recurse-submodules=no", NAME,
                        f"+{self.ref}:{self.ref}")  # fmt: skip
             commit = self._local()
         return _Seen(commit, self._listed(commit))
@@ -215,15 +231,7 @@ class Catalogue:
         try:
             return repo.git(*argv)
         except GitError as error:
-            raise self._failure(error) from None
-
-    def _failure(self, error: GitError) -> RemoteError:
-        lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
-        first = next((line for line in lines if line.startswith(("fatal:", "ERROR:"))), "")
-        told = without_credentials(first or (lines[-1] if lines else f"exit status {error.status}"))
-        passing = bool(_PASSING.search(error.stderr)) and "denied" not in error.stderr
-        hint = "run 'git ls-remote' on that address to see whether Git can reach it"
-        return RemoteError(f"{self.label}: {told[:300]}", hint=hint, transient=passing)
+            raise failure(self.label, error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,12 +294,12 @@ class Desk:
         try:
             self.far.git("push", "--no-verify", "--no-follow-tags",
                          "--recurse-submodules=no", f"--force-with-lease={far.ref}:{seen.commit}",
-                         _NAME, f"{commit}:{far.ref}")  # fmt: skip
+                         NAME, f"{commit}:{far.ref}")  # fmt: skip
         except GitError as error:
             now = persistently(far._asked)
             if now == commit:  # it arrived, and the answer did not
                 return True
-            passing = far._failure(error).transient or _RACE.search(error.stderr)
+            passing = failure(far.label, error).transient or _RACE.search(error.stderr)
             if now != seen.commit or (passing and number < TRIES):
                 return False
             raise self._refusal(error) from None
@@ -301,7 +309,7 @@ class Desk:
         far = self.catalogue
         refused = next((x for x in error.stderr.splitlines() if x.startswith(" ! ")), "")
         if not refused:
-            return far._failure(error)
+            return failure(far.label, error)
         why = without_credentials(refused[3:])[:300]
         return RemoteError(
             f"{far.label} does not let {far.ref} be changed: {why}",
@@ -353,13 +361,13 @@ def _side(repo: Repository, folder: Path) -> Repository:
 
 def _remote(url: str, largest: int | None) -> tuple[tuple[str, str], ...]:
     """A remote that stands in the environment only: an address may hold a password."""
-    remote = ((f"remote.{_NAME}.url", url),)
+    remote = ((f"remote.{NAME}.url", url),)
     if largest is None:
         return remote
     return (
         *remote,
-        (f"remote.{_NAME}.promisor", "true"),
-        (f"remote.{_NAME}.partialclonefilter", f"blob:limit={largest}"),
+        (f"remote.{NAME}.promisor", "true"),
+        (f"remote.{NAME}.partialclonefilter", f"blob:limit={largest}"),
     )
 
 

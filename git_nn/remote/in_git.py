@@ -23,11 +23,11 @@ from git_nn.remote.base import (
     identity_of,
     silent,
 )
-from git_nn.remote.catalogue import Catalogue
+from git_nn.remote.catalogue import PACKS, Catalogue
 from git_nn.remote.retry import resumed
 from git_nn.store.folders import INDEX, PACK
 
-REF = "refs/nn/packs"
+REF = PACKS
 MAX_PACK = 48 * 1024 * 1024  # bytes; some hosts warn from 50 MB on
 _WITH_THE_REF = 64 * 1024  # bytes of a blob that is fetched at once
 _PATH = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\.idx\Z")

@@ -13,10 +13,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from git_nn.gitio.repository import Repository
 from git_nn.remote.base import MAX_INDEX, MAX_PACK, Outgoing
-from git_nn.remote.catalogue import Catalogue
+from git_nn.remote.catalogue import CATALOG, Catalogue
 from git_nn.remote.lfs_batch import Item, parse_pointer, pointer_text
 
-REF = "refs/nn/catalog"
 HOME = "home"
 _PATH = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\Z")
 _SMALL = 200  # bytes; a canonical pointer is shorter, and so is a home
@@ -28,7 +27,7 @@ class PackList:
     """The packs of the server whose home is ``home``. Any thread may call."""
 
     def __init__(self, repo: Repository, git_url: str, home: str, ask: Ask) -> None:
-        self.catalogue = Catalogue(repo, git_url, REF)
+        self.catalogue = Catalogue(repo, git_url, CATALOG)
         self._home = f"{home}\n".encode()
         self._ask = ask
         self._small: dict[str, bytes] = {}  # by Git blob

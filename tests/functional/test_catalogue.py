@@ -19,9 +19,7 @@ from git_nn.remote.catalogue import Catalogue
 from git_nn.remote.in_git import REF, GitRemote
 from git_nn.store.local import LocalStore
 from tests.contract.remote_contract import made, whole
-from tests.support.git import Repo
 from tests.support.git_servers import bare, clone, git
-from tests.support.models import normal, safetensors_file
 
 BIG = 200_000  # bytes; a pack that does not come with the ref
 
@@ -198,25 +196,6 @@ def test_no_hook_of_the_clone_runs(tmp_path: Path) -> None:
     repo.git("config", "core.hooksPath", str(repo.git_dir / "hooks"))
     put(opened(tmp_path), a=b"1")
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("how", [("--mirror",), ("-c", "remote.origin.mirror=true")])
-def test_a_mirroring_push_does_not_delete_the_weights(
-    repo: Repo, tmp_path: Path, how: tuple[str, ...]
-) -> None:
-    far = bare(tmp_path / "far.git")
-    repo.git("remote", "add", "origin", far.as_uri())
-    repo.git("config", "nn.url", "git")
-    repo.write("m.safetensors", safetensors_file({"a": normal(1, 8, 8)}))
-    repo.commit()
-    repo.git("push", "-q", "origin", "main")
-    before = git(far, "for-each-ref")
-    assert b" commit\trefs/nn/packs\n" in before
-    options, words = ((), how) if len(how) == 1 else (how, ())
-    refused = repo.git(*options, "push", *words, "origin", code=None)
-    assert refused.code != 0
-    assert "git push --prune" in refused.errors
-    assert git(far, "for-each-ref") == before
 
 
 # -- remotes that mean harm
