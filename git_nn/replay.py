@@ -8,11 +8,13 @@ renames, merge bases that have to be merged first, and files that are no models 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from git_nn import soup
 from git_nn.assemble import Sides
 from git_nn.combine import Merged, ruled
 from git_nn.earlier import pointer_at
@@ -22,7 +24,7 @@ from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.repository import Repository
 from git_nn.merge import trailers
 from git_nn.merge.decide import Side
-from git_nn.merge.rules import Choice, parse
+from git_nn.merge.rules import Choice, Rules, parse
 from git_nn.merge.trailers import Line, Plan
 from git_nn.objects.names import natural_key
 from git_nn.resolve import Version, settle_tensors, unsettled_of
@@ -53,7 +55,11 @@ def merge_by_rules(
     repo: Repository, store: LocalStore, path: bytes, sides: Sides, plan: Plan
 ) -> Merged:
     """The merge as it was before anything was settled."""
-    return merge_in(repo, store, sides, ruled(plan.rules(_text(path)), plan.settings))
+    return merge_in(repo, store, sides, _rules(plan, path))
+
+
+def _rules(plan: Plan, path: bytes) -> Rules:
+    return ruled(plan.rules(_text(path)), plan.settings)
 
 
 def how_of(line: Line) -> Side | Choice:
@@ -119,18 +125,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The models that both sides changed: those that came out the same, and the others."""
+    """The models that several sides changed: those that came out the same, and the others."""
 
     same: tuple[bytes, ...]
     differences: tuple[Difference, ...]
     plan: Plan
 
 
-def replay(repo: Repository, commit: str) -> Replayed:
+def replay(repo: Repository, store: LocalStore, commit: str) -> Replayed:
     """Make the models of a merge commit again; UsageError where it does not say how."""
     parents = repo.git("rev-list", "--parents", "-n1", commit, "--").decode().split()[1:]
-    if len(parents) != 2:
-        raise UsageError(f"{commit[:12]} is no merge of two", hint="run 'git log --merges'")
+    if len(parents) < 2:
+        raise UsageError(f"{commit[:12]} is no merge", hint="run 'git log --merges'")
     message = repo.git("log", "-1", "--format=%B", commit, "--").decode("utf-8", "surrogateescape")
     plan = trailers.read(message)
     if plan is None:
@@ -138,27 +144,36 @@ def replay(repo: Repository, commit: str) -> Replayed:
             f"the message of {commit[:12]} does not say how models were merged",
             hint="merge with 'git nn merge', or run 'git nn install --hooks' once",
         )
-    ours, theirs = parents
-    tree = merged_tree(repo, ours, theirs, plan)
+    tree = _tree(repo, store, parents, plan)
     changes = revisions.changed(repo, tree, commit)
     with open_batch(repo) as reader:
         found = [_difference(reader, change, plan) for change in changes]
         differing = {change.path for change in changes}
         same = [
-            path
-            for path in merged_models(repo, reader, commit, ours, theirs)
-            if path not in differing
+            path for path in merged_models(repo, reader, commit, parents) if path not in differing
         ]
     return Replayed(tuple(same), tuple(d for d in found if d is not None), plan)
 
 
+def _tree(repo: Repository, store: LocalStore, parents: Sequence[str], plan: Plan) -> str:
+    """The tree of the merge of ``parents``: at once, or of two as git merges them."""
+    if plan.sides:
+        pot = soup.pot_again(repo, parents, plan.sides)
+        return soup.cook(repo, store, pot, partial(_rules, plan)).tree
+    if len(parents) != 2:
+        hint = "Git merges several branches at once as text, without strategies"
+        raise UsageError("it is a merge of more than two, and no soup", hint=hint)
+    ours, theirs = parents
+    return merged_tree(repo, ours, theirs, plan)
+
+
 def merged_models(
-    repo: Repository, reader: Reader, tree: str, ours: str, theirs: str
+    repo: Repository, reader: Reader, tree: str, parents: Sequence[str]
 ) -> Iterator[bytes]:
-    """The models of a merged tree that are neither side's."""
-    mine, other = ({e.path: e.oid for e in revisions.tree(repo, rev)} for rev in (ours, theirs))
+    """The models of a merged tree that are no parent's."""
+    sides = [{e.path: e.oid for e in revisions.tree(repo, rev)} for rev in parents]
     for entry in revisions.tree(repo, tree):
-        old = (mine.get(entry.path), other.get(entry.path))
+        old = [side.get(entry.path) for side in sides]
         if entry.oid not in old and pointer_at(reader, entry.oid) is not None:
             yield entry.path
 

@@ -1,48 +1,43 @@
 """soup: merge many branches with one strategy, in one step, from the base of all.
 
-1. Models are merged tensor by tensor (``merge.many``). Everything else is merged by git, one
+1. Models are merged tensor by tensor (``mixing``). Everything else is merged by git, one
    branch after the other. Where either conflicts nothing is done, and the reason is told.
 2. Nothing is touched until the tree of the result is written; weights before pointers,
    pointers before the tree.
 3. The sides are the branches and HEAD; HEAD is none where it is an ancestor of all others,
    for then it is where they started and not one more fine-tune.
+4. A model that a side renamed has the new name, as git finds renames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from git_nn import __version__
-from git_nn.adopt import adopt
-from git_nn.assemble import Decoder, Sides, assemble
-from git_nn.container import Known
+from git_nn import __version__, origins
 from git_nn.earlier import pointer_at
-from git_nn.errors import MergeError, MissingObjectError, UsageError
-from git_nn.gitio import octopus, revisions
+from git_nn.errors import MergeError, UsageError
+from git_nn.gitio import octopus
+from git_nn.gitio.merging import Changes, changes
 from git_nn.gitio.merging import commit as commit_of
-from git_nn.gitio.objects import open_batch
+from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.octopus import Placed, common_base
 from git_nn.gitio.repository import Repository
-from git_nn.gitio.revisions import Entry as TreeEntry
+from git_nn.gitio.revisions import Entry
 from git_nn.gitio.whence import Place
-from git_nn.merge import rows, trailers
-from git_nn.merge.many import Clash, Mixed, Outcome, Taken, decide
-from git_nn.merge.rules import Rules, parse
-from git_nn.merge.strategies import table
+from git_nn.merge import trailers
+from git_nn.merge.rules import Rules
 from git_nn.merge.trailers import Line, Plan
-from git_nn.model import open_pointer
+from git_nn.mixing import Mixture, Versions, mix, refused
 from git_nn.objects.names import escape
-from git_nn.objects.pointer import Entry, Pointer, Stored, render
-from git_nn.statistics import is_statistics, of_places, of_tensors
-from git_nn.store.base import Batch, Buffer, Store
+from git_nn.objects.pointer import render
+from git_nn.statistics import of_places
 from git_nn.store.local import LocalStore
+from git_nn.supply import UNSEEN, Watch, supplied
 
 RulesFor = Callable[[bytes], Rules]
-How = tuple[Rules, Known]
 
-AVERAGED = Rules(parse("mean", "statistics"))
 _SHOWN = 10
 
 
@@ -57,15 +52,11 @@ class Pot:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that several branches changed; ``outcomes`` say where its tensors are from."""
+    """A model that several branches changed, how it was merged, and by which rules."""
 
     path: bytes
-    outcomes: tuple[Outcome, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def mixed(self) -> tuple[Mixed, ...]:
-        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Mixed))
+    mixture: Mixture
+    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +65,30 @@ class Soup:
 
     tree: str
     models: tuple[Model, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """A file in the base and on every side, each under its path there; None where it is not."""
+
+    base: Entry | None
+    sides: tuple[Entry | None, ...]
+
+    @property
+    def there(self) -> list[Entry]:
+        return [entry for entry in (self.base, *self.sides) if entry is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kitchen:
+    """What it takes to merge a model."""
+
+    repo: Repository
+    store: LocalStore
+    reader: Reader
+    pot: Pot
+    rules_for: RulesFor
+    watch: Watch
 
 
 def pot(repo: Repository, names: Sequence[str], *, with_head: bool) -> Pot:
@@ -88,19 +103,33 @@ def pot(repo: Repository, names: Sequence[str], *, with_head: bool) -> Pot:
     return Pot(base, sides, parents)
 
 
-def cook(repo: Repository, store: LocalStore, pot: Pot, rules_for: RulesFor) -> Soup:
+def pot_again(repo: Repository, parents: Sequence[str], numbers: Sequence[int]) -> Pot:
+    """That of a commit with these parents, of which those with the ``numbers`` were the sides."""
+    chosen = [parents[number - 1] for number in numbers if 0 < number <= len(parents)]
+    if len(chosen) < len(numbers) or len(set(chosen)) < 2:
+        raise UsageError(f"the trailer {trailers.SIDES} does not fit the commit's parents")
+    return Pot(common_base(repo, parents), {side: side[:12] for side in chosen}, tuple(parents))
+
+
+def cook(
+    repo: Repository,
+    store: LocalStore,
+    pot: Pot,
+    rules_for: RulesFor,
+    watch: Watch = UNSEEN,
+) -> Soup:
     """The merge; MergeError, and nothing written that a ref names, where it conflicts."""
     files: list[Placed] = []
     models: list[Model] = []
     with open_batch(repo) as reader:
-        for path, versions in _versions(repo, pot).items():
-            pointers = [pointer_at(reader, v.oid) if v else None for v in versions]
-            if any(pointers):
-                rules = AVERAGED if is_statistics(path) else rules_for(path)
-                known = of_places(repo, store, _having(pot, versions, path))
-                file, model = _model(repo, store, path, versions, pointers, (rules, known))
+        kitchen = _Kitchen(repo, store, reader, pot, rules_for, watch)
+        for met in _met(repo, pot):
+            if any(pointer_at(reader, entry.oid) for entry in met.there):
+                file, model = _model(kitchen, met)
+                files += [Placed(path) for path in {e.path for e in met.there} - {file.path}]
                 files.append(file)
                 models += [model] if model else []
+    _check(files)
     rest = octopus.merged(repo, pot.base, [*pot.sides], [file.path for file in files])
     if isinstance(rest, octopus.Clash):
         name = [*pot.sides.values()][rest.side]
@@ -113,164 +142,92 @@ def cook(repo: Repository, store: LocalStore, pot: Pot, rules_for: RulesFor) -> 
     return Soup(tree, tuple(models))
 
 
-def _versions(repo: Repository, pot: Pot) -> dict[bytes, list[TreeEntry | None]]:
-    """What stands at each path that a side changed: in the base, then on every side."""
-    changes = [{c.path: c for c in revisions.changed(repo, pot.base, side)} for side in pot.sides]
-    found: dict[bytes, list[TreeEntry | None]] = {}
-    for path in sorted({path for side in changes for path in side}):
-        base = next(side[path].old for side in changes if path in side)
-        found[path] = [base, *(side[path].new if path in side else base for side in changes)]
-    return found
+def _met(repo: Repository, pot: Pot) -> Iterator[_Met]:
+    """Every file that a side changed, by its path in the base, then what was added."""
+    sides = [changes(repo, pot.base, side) for side in pot.sides]
+    for path in sorted({path for side in sides for path in side.base}):
+        base = next(side.base[path] for side in sides if path in side.base)
+        yield _Met(base, tuple(side.now.get(path, base) for side in sides))
+    for path in sorted({path for side in sides for path in side.added}):
+        yield _Met(None, tuple(_added(side, path) for side in sides))
+
+
+def _added(side: Changes, path: bytes) -> Entry | None:
+    return side.added.get(path)
+
+
+def _check(files: Sequence[Placed]) -> None:
+    """Raise MergeError where two models would stand in one place after a rename."""
+    seen: set[bytes] = set()
+    for file in files:
+        if file.oid and file.path in seen:
+            raise _named(file.path, refused(["two files would stand here after a rename"]))
+        seen |= {file.path} if file.oid else set()
 
 
 # --- models -----------------------------------------------------------------------------
 
 
-def _model(  # noqa: PLR0913, PLR0917 - one path on several sides
-    repo: Repository,
-    store: LocalStore,
-    path: bytes,
-    versions: Sequence[TreeEntry | None],
-    pointers: Sequence[Pointer | None],
-    how: How,
-) -> tuple[Placed, Model | None]:
+def _model(kitchen: _Kitchen, met: _Met) -> tuple[Placed, Model | None]:
     """The merged file, and what was done where several sides changed it."""
-    origin, *sides = (Placed(path, v.mode, v.oid) if v else Placed(path) for v in versions)
-    changed = [*dict.fromkeys(side for side in sides if side != origin)]
-    if not origin.oid:  # what some added, the others do not have
-        sides = [side for side in sides if side.oid]
+    # What some sides added, the others do not have.
+    sides = [side for side in met.sides if met.base is not None or side is not None]
+    changed = [*dict.fromkeys(side for side in sides if side != met.base)]
     if len(changed) == 1:
-        return changed[0], None
-    base, *there = pointers
-    models = [pointer for pointer in there if pointer is not None]
-    if len(models) < len(sides):
-        raise _refused(path, ["some branches changed it, others removed or replaced it"])
-
-    def work() -> tuple[Pointer, Model]:
-        return _merge(path, base, models, how, store, repo.nn_dir / "tmp")
-
+        new, old = changed[0], met.there[0]
+        return (Placed(new.path, new.mode, new.oid) if new else Placed(old.path)), None
+    path = _place(met)
     try:
-        pointer, model = work()
-    except MissingObjectError:
-        adopt(repo, store, [*models, *([base] if base else [])])
-        pointer, model = work()
-    oid = repo.git("hash-object", "-w", "--stdin", "--no-filters", stdin=render(pointer))
-    return Placed(path, changed[0].mode, oid.decode().strip()), model
-
-
-def _merge(  # noqa: PLR0913, PLR0917 - see _model
-    path: bytes,
-    base: Pointer | None,
-    sides: Sequence[Pointer],
-    how: How,
-    store: Store,
-    scratch: Path,
-) -> tuple[Pointer, Model]:
-    if len({side.format for side in sides}) > 1:
-        raise _refused(path, ["it has several formats"])
-    rules, known = how
-    outcomes = decide(base, sides, rules.choose, Decoder(store))
-    clashes = [f"{escape(o.name)}: {o.why}" for o in outcomes if isinstance(o, Clash)]
-    if clashes:
-        raise _refused(path, clashes)
-    pointer = sides[0]
-    try:
-        wanted, notes = _computed(outcomes, base, sides, known, store)
-        for side in sides[1:]:
-            pointer, told = assemble(
-                Sides(base, pointer, side), wanted, store, scratch, rules.skeleton
-            )
-            notes += told
+        versions = _versions(kitchen, met)
+        rules = kitchen.rules_for(path)
+        scratch, progress = kitchen.repo.nn_dir / "tmp", kitchen.watch.progress
+        work = partial(mix, versions, rules, kitchen.store, scratch, progress)
+        held = [versions.base] if versions.base else []
+        needed = iter([[*versions.sides, *held]])
+        mixture = supplied(kitchen.repo, kitchen.store, needed, work, kitchen.watch.begin)
     except MergeError as error:
-        raise _refused(path, [error.message]) from error
-    return pointer, Model(path, outcomes, tuple(dict.fromkeys(notes)))
+        raise _named(path, error) from error
+    text = render(mixture.pointer)
+    oid = kitchen.repo.git("hash-object", "-w", "--stdin", "--no-filters", stdin=text)
+    file = Placed(path, _mode(met), oid.decode().strip())
+    return file, Model(path, mixture, rules)
 
 
-def _having(pot: Pot, versions: Sequence[TreeEntry | None], path: bytes) -> list[Place]:
-    """The sides that have a file: a side never had what another one added."""
-    origin, *there = versions
-    pairs = zip(pot.sides.items(), there, strict=True)
-    return [
-        Place(commit, name, path)
-        for (commit, name), version in pairs
-        if version is not None or origin is not None
-    ]
+def _place(met: _Met) -> bytes:
+    """Where the result stands: under the new name, where sides renamed it alike."""
+    first = met.there[0].path
+    new = list(dict.fromkeys(entry.path for entry in met.there if entry.path != first))
+    if len(new) > 1:
+        shown = " and ".join(escape(path.decode("utf-8", "surrogateescape")) for path in new)
+        raise _named(first, refused([f"it was renamed to {shown}"]))
+    return new[0] if new else first
 
 
-def _computed(
-    outcomes: Sequence[Outcome],
-    base: Pointer | None,
-    sides: Sequence[Pointer],
-    known: Known,
-    store: Store,
-) -> tuple[dict[str, Entry], list[str]]:
-    """The tensors of the result, stored; and what is to be told of them."""
-    wanted: dict[str, Entry] = {}
-    notes = []
-    with store.batch() as batch:
-        for outcome in outcomes:
-            if isinstance(outcome, Taken) and outcome.entry is not None:
-                wanted[outcome.name] = outcome.entry
-            elif isinstance(outcome, Mixed):
-                wanted[outcome.name], strange = _mix(outcome, base, sides, known, store, batch)
-                if strange:
-                    name, how = escape(outcome.name), outcome.choice.strategy
-                    notes.append(f"tensor {name}: {how} gave NaN or infinity {strange} times")
-    return wanted, notes
+def _mode(met: _Met) -> str:
+    modes = [entry.mode for entry in met.there]
+    return next((mode for mode in modes if met.base and mode != met.base.mode), modes[0])
 
 
-def _mix(  # noqa: PLR0913, PLR0917 - see _model
-    mixed: Mixed,
-    base: Pointer | None,
-    sides: Sequence[Pointer],
-    known: Known,
-    store: Store,
-    batch: Batch,
-) -> tuple[Stored, int]:
-    """The tensor that a strategy gives, and how many computed values are not finite."""
-    from git_nn.merge.arithmetic import Version, Versions, merge_tensor
-
-    def version(side: Pointer, entry: Stored) -> Version:
-        return Version(entry.oid, lambda: _packed(side, entry, store))
-
-    first = mixed.sides[0]
-    origin = version(base, mixed.base) if base and mixed.base else None
-    versions = tuple(version(*pair) for pair in zip(sides, mixed.sides, strict=True))
-    strategy = table.by_name(mixed.choice.strategy)
-    try:
-        statistics = of_tensors(known, mixed.sides, strategy, store)
-    except MergeError as error:
-        raise MergeError(f"tensor {escape(mixed.name)}: {error.message}") from error
-    strange = 0
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal strange
-        tensor = Versions(first.dtype, first.shape, origin, versions, statistics)
-        for data, count in merge_tensor(mixed.choice, tensor):
-            strange += count
-            yield data
-
-    near = mixed.base or first
-    oid, length = batch.put(pieces(), dtype=first.dtype, base=near.oid)
-    return Stored(mixed.name, first.dtype, first.shape, oid, length), strange
+def _versions(kitchen: _Kitchen, met: _Met) -> Versions:
+    """The pointers; MergeError where a side has none of a model that others changed."""
+    found, places = [], []
+    for (commit, name), entry in zip(kitchen.pot.sides.items(), met.sides, strict=True):
+        if entry is None and met.base is None:
+            continue
+        pointer = pointer_at(kitchen.reader, entry.oid) if entry else None
+        if entry is None or pointer is None:
+            raise refused(["some branches changed it, others removed or replaced it"])
+        found.append(pointer)
+        places.append(Place(commit, name, entry.path))
+    base = pointer_at(kitchen.reader, met.base.oid) if met.base else None
+    known = of_places(kitchen.repo, kitchen.store, places)
+    return Versions(base, tuple(found), tuple(place.name for place in places), known)
 
 
-def _packed(side: Pointer, entry: Stored, store: Store) -> Iterator[Buffer]:
-    if not entry.form:
-        yield from store.read(entry.oid)
-        return
-    data = open_pointer(side, store).read(entry.name)
-    if data is None:
-        raise MergeError(f"tensor {escape(entry.name)}: the form {entry.form} cannot be decoded")
-    yield data
-
-
-def _refused(path: bytes, reasons: Sequence[str]) -> MergeError:
+def _named(path: bytes, error: MergeError) -> MergeError:
     name = escape(path.decode("utf-8", "surrogateescape"))
-    shown = "; ".join(reasons[:_SHOWN])
-    more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     return MergeError(
-        f"{name} cannot be merged: {shown}{more}; nothing was changed",
+        f"{name} cannot be merged: {error.message}; nothing was changed",
         hint="choose another strategy, or merge one branch after the other: git nn merge BRANCH",
     )
 
@@ -278,31 +235,29 @@ def _refused(path: bytes, reasons: Sequence[str]) -> MergeError:
 # --- the commit -------------------------------------------------------------------------
 
 
-def message(pot: Pot, soup: Soup, words: str = "") -> str:
+def message(repo: Repository, pot: Pot, soup: Soup, words: str = "") -> str:
     """``words``, else which branches these are; and how each model was merged, as trailers."""
     *names, last = (f"'{name}'" for name in pot.sides.values())
     text = words or f"Merge branches {', '.join(names)} and {last} in one"
     told = {
         model.path.decode("utf-8", "surrogateescape"): _lines(model)
         for model in soup.models
-        if model.mixed
+        if model.mixture.asked
     }
     if not told:
         return f"{text}\n"
-    settings = {rows.SETTING: "tensor"}  # a soup takes no tensor apart
-    plan = Plan(trailers.grouped(told), settings, __version__)
+    sides = tuple(pot.parents.index(side) + 1 for side in pot.sides)
+    plan = Plan(trailers.grouped(told), origins.settings(repo), __version__, sides)
     return "\n".join([text, "", *trailers.write(plan), ""])
 
 
 def _lines(model: Model) -> tuple[Line, ...]:
-    """Which strategy which tensors got; without their names where there was only one."""
-    names: dict[str, list[str]] = {}
-    for outcome in model.mixed:
-        names.setdefault(str(outcome.choice), []).append(outcome.name)
-    if len(names) == 1:
-        return tuple(Line("NN-Merge", "", how) for how in names)
-    every = [outcome.name for outcome in model.outcomes]
-    return tuple(
-        Line("NN-Merge", "", how, trailers.patterns(some, set(every) - set(some)))
-        for how, some in names.items()
-    )
+    """The rules that were asked for a tensor, in their order, after the one for all."""
+    rules = model.rules
+    deciding = {rules.deciding(name) for name in model.mixture.asked}
+    found = [Line("NN-Merge", "", str(rules.default))] if None in deciding else []
+    patterns = enumerate(rules.patterns)
+    return (*found, *(
+        Line("NN-Merge", "", str(choice), (glob,))
+        for number, (glob, choice) in patterns if number in deciding
+    ))  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from git_nn import __version__
+from git_nn.drivers.open import store_of
 from git_nn.drivers.terminal import quoted
 from git_nn.gitio.merging import commit as commit_of
 from git_nn.gitio.repository import Repository
@@ -17,7 +18,7 @@ _SHOWN = 10
 def show(repo: Repository, rev: str) -> int:
     """Make the merge again, say what came of it; 1 where a model differs."""
     commit = commit_of(repo, rev)
-    done = replay(repo, commit)
+    done = replay(repo, store_of(repo), commit)
     for path in done.same:
         click.echo(f"{quoted(path)}: the same, bit for bit")
     for difference in done.differences:
@@ -38,5 +39,5 @@ def _told(difference: Difference) -> str:
 
 def _settled(done: Replayed, commit: str) -> int:
     if not done.same:
-        click.echo(f"{commit[:12]} has no model that both sides changed")
+        click.echo(f"{commit[:12]} has no model that several sides changed")
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import click
 
 from git_nn import soup
@@ -9,6 +12,7 @@ from git_nn.combine import rules_for
 from git_nn.drivers.foreground import git
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.drivers.paths import word
+from git_nn.drivers.progress import Meter, metered
 from git_nn.errors import UsageError
 from git_nn.gitio import octopus
 from git_nn.gitio.repository import Repository
@@ -16,6 +20,7 @@ from git_nn.merge.report import plural
 from git_nn.merge.rules import Rules, parse
 from git_nn.merge.strategies import table
 from git_nn.soup import Model, Pot, Soup
+from git_nn.supply import Watch
 
 
 @click.command("soup")
@@ -44,20 +49,24 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     Exit codes: 0 merged, or there was nothing to merge, 7 in conflict.
     """
     repo = open_repository()
-    rules = _rules(strategy, values)
+    choice = _choice(strategy, values)
     _check(repo, into, no_commit)
     pot = soup.pot(repo, branches, with_head=into is None)
     if into is None and octopus.contains(repo, pot.parents[0], pot.parents[1:]):
         click.echo("Already up to date.")  # as Git says it
         return 0
-    made = soup.cook(repo, store_of(repo), pot, lambda path: rules or _chosen(repo, path))
+    meter = Meter("Merging weights")
+    with metered("Fetching weights") as begin:
+        watch = Watch(meter.advance, begin)
+        made = soup.cook(repo, store_of(repo), pot, partial(_rules, repo, choice), watch)
+    meter.clear()
     for model in made.models:
         _tell(repo, model)
-    text = soup.message(pot, made, words)
+    text = soup.message(repo, pot, made, words)
     return _stop(repo, pot, made, text) if no_commit else _commit(repo, pot, made, text, into)
 
 
-def _rules(strategy: str | None, values: tuple[str, ...]) -> Rules | None:
+def _choice(strategy: str | None, values: tuple[str, ...]) -> str | None:
     """What -s and --set say, for every tensor."""
     if strategy is None:
         if values:
@@ -70,15 +79,13 @@ def _rules(strategy: str | None, values: tuple[str, ...]) -> Rules | None:
     choice = parse(text, "the strategy of -s")
     if choice is None or table.by_name(choice.strategy).side == "theirs":
         raise UsageError(f"-s {strategy} settles nothing among many branches", hint="use -s mean")
-    return Rules(choice)
+    return text
 
 
-def _chosen(repo: Repository, path: bytes) -> Rules:
-    """What the settings say for a path; the mean where they say nothing."""
-    found = rules_for(repo, path, None)
-    if found.default is not None:
-        return found
-    return Rules(parse("mean", "the default"), found.patterns, found.skeleton, found.ladder)
+def _rules(repo: Repository, choice: str | None, path: bytes) -> Rules:
+    """What -s or the settings say for a path; the mean where they say nothing."""
+    found = rules_for(repo, path, choice)
+    return found if found.default else replace(found, default=parse("mean", "the default"))
 
 
 def _check(repo: Repository, into: str | None, no_commit: bool) -> None:
@@ -93,11 +100,12 @@ def _check(repo: Repository, into: str | None, no_commit: bool) -> None:
 
 
 def _tell(repo: Repository, model: Model) -> None:
-    count = len(model.mixed)
-    ways = ", ".join(sorted({str(mixed.choice) for mixed in model.mixed}))
+    mixed = model.mixture.mixed
+    count = len(mixed)
+    ways = ", ".join(sorted({str(each.choice) for each in mixed}))
     told = f"{count} {plural(count)} by {ways}" if count else "no tensor had to be computed"
     click.echo(f"{word(repo, model.path)}: {told}")
-    for note in model.notes:
+    for note in model.mixture.notes:
         click.echo(f"  {note}")
 
 

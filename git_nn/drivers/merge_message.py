@@ -24,6 +24,8 @@ def prepare(repo: Repository, file: Path) -> None:
     if len(heads) != 1 or revisions.resolve(repo, "HEAD") is None:
         return
     before = file.read_bytes()
+    if trailers.is_of_soup(_text(before)):
+        return
     result = {entry.path: entry.oid for entry in revisions.index(repo) if not entry.stage}
     after = _described(repo, "HEAD", heads[0], result, before)
     if after != before:

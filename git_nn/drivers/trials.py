@@ -62,7 +62,7 @@ def _models(repo: Repository, tree: str, ours: str, theirs: str) -> dict[bytes, 
     revs = (ours, theirs, *bases[:1])
     there = [{e.path: e.oid for e in revisions.tree(repo, rev)} for rev in revs]
     with open_batch(repo) as reader:
-        wanted = set(merged_models(repo, reader, tree, ours, theirs))
+        wanted = set(merged_models(repo, reader, tree, (ours, theirs)))
         wanted |= {
             path
             for path in there[0].keys() & there[1].keys()

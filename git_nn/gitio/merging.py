@@ -59,7 +59,7 @@ def merge_bases(repo: Repository, ours: str, theirs: str) -> tuple[str, ...]:
 
 def meetings(repo: Repository, base: str | None, ours: str, theirs: str) -> list[Meeting]:
     """Every file that a side changed, by path; without a base both sides added all they have."""
-    mine, other = (_side(repo, base, rev) for rev in (ours, theirs))
+    mine, other = (changes(repo, base, rev) for rev in (ours, theirs))
     found = [*_moved(mine, other), *_added(mine, other)]
     places = Counter(meeting.path for meeting in found if meeting.ours or meeting.theirs)
     crowded = "two files would stand here after a rename"
@@ -74,16 +74,20 @@ def meetings(repo: Repository, base: str | None, ours: str, theirs: str) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """What one side did: to files of the base, by their path there, and which it added."""
+class Changes:
+    """What one side did: to files of the base, by their path there, and which it added.
+
+    ``now`` is what became of those in ``base``, under the path that they have; None: removed.
+    """
 
     base: dict[bytes, Entry] = field(default_factory=dict)
     now: dict[bytes, Entry | None] = field(default_factory=dict)
     added: dict[bytes, Entry] = field(default_factory=dict)
 
 
-def _side(repo: Repository, base: str | None, rev: str) -> _Side:
-    side = _Side()
+def changes(repo: Repository, base: str | None, rev: str) -> Changes:
+    """From ``base`` to ``rev``; without a base all was added."""
+    side = Changes()
     if base is None:
         side.added.update((entry.path, entry) for entry in revisions.tree(repo, rev))
         return side
@@ -109,7 +113,7 @@ def _raw(repo: Repository, base: str, rev: str) -> bytes:
     return repo.git("diff-tree", "-r", "-z", "--raw", "--no-abbrev", *how, base, rev)
 
 
-def _moved(mine: _Side, other: _Side) -> Iterator[Meeting]:
+def _moved(mine: Changes, other: Changes) -> Iterator[Meeting]:
     """Files of the base that a side changed, renamed or removed."""
     for path, base in {**mine.base, **other.base}.items():
         ours, theirs = mine.now.get(path, base), other.now.get(path, base)
@@ -148,7 +152,7 @@ def _mode_clash(base: Entry | None, ours: Entry, theirs: Entry) -> str:
     return "no plain file on one side"
 
 
-def _added(mine: _Side, other: _Side) -> Iterator[Meeting]:
+def _added(mine: Changes, other: Changes) -> Iterator[Meeting]:
     for path in {**mine.added, **other.added}:
         ours, theirs = mine.added.get(path), other.added.get(path)
         clash = _mode_clash(None, ours, theirs) if ours and theirs else ""

@@ -5,14 +5,18 @@
    those that left it alone: a mean is then the mean of all the models.
 3. State of training (``merge.state``) that several changed is that of the first side.
 4. What cannot be computed is a clash. Nothing is guessed, and nothing is settled later.
+5. What one side renamed, or several alike, has the new name on all; what they renamed
+   otherwise is a clash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from git_nn.merge.decide import Choose, Decode, no_decoder
+from git_nn.merge.follow import Names, follow
 from git_nn.merge.rows import VALUES
 from git_nn.merge.rules import Choice
 from git_nn.merge.state import kind
@@ -20,6 +24,8 @@ from git_nn.merge.strategies import table
 from git_nn.objects.names import natural_key
 from git_nn.objects.pointer import Entry, Pointer, Stored
 from git_nn.objects.tensor import nbytes
+
+_SIDE = re.compile(r"(?:^|(?<=by ))(?:ours|theirs)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +57,80 @@ class Clash:
 Outcome = Taken | Mixed | Clash
 
 
-def decide(
-    base: Pointer | None, sides: Sequence[Pointer], choose: Choose, decode: Decode = no_decoder
-) -> tuple[Outcome, ...]:
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The versions with the names of the result.
+
+    ``refused`` says of tensors why they cannot be merged; ``notes`` tell what was followed, and
+    ``renamed`` are the new names of each side's tensors.
+    """
+
+    base: Pointer | None
+    sides: tuple[Pointer, ...]
+    renamed: tuple[Names, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def follow_all(base: Pointer | None, sides: Sequence[Pointer], names: Sequence[str]) -> Followed:
+    """Give all versions one set of names, as ``follow`` does for two sides.
+
+    The first side that renamed tensors says how; ``names`` are what the sides are called.
+    """
+    as_they_are = Followed(base, tuple(sides), tuple({} for _ in sides))
+    if base is None:
+        return as_they_are
+    alone = [follow(base, side, base) for side in sides]
+    movers = [i for i, found in enumerate(alone) if found.base != base or found.refused]
+    if not movers:
+        return as_they_are
+    first = movers[0]
+    pairs = [follow(base, sides[first], side) for side in sides]
+    refused: dict[str, str] = {}
+    for found, other in zip(pairs, names, strict=True):
+        refused |= {name: _told(why, names[first], other) for name, why in found.refused.items()}
+        new = {name: "renamed by another branch" for name in found.renamed[0].values() if name}
+        refused |= new if found.ours != sides[first] else {}
+    notes = tuple(
+        f"{names[first]}{note.removeprefix('ours').partition(';')[0]}"
+        for note in alone[first].notes
+    )
+    followed = tuple(found.theirs for found in pairs)
+    renamed = tuple(found.renamed[1] for found in pairs)
+    return Followed(alone[first].base, followed, renamed, refused, notes)
+
+
+def _told(why: str, first: str, other: str) -> str:
+    """What is said of ours and theirs, with the names of these sides."""
+    called = {"ours": first, "theirs": other}
+    return _SIDE.sub(lambda word: called[word[0]], why)
+
+
+def decide(found: Followed, choose: Choose, decode: Decode = no_decoder) -> tuple[Outcome, ...]:
     """What becomes of every tensor of the versions, in natural order.
 
-    ``decode`` is as for ``merge.decide.decide``.
+    ``choose`` is asked only where several sides changed a tensor, and not alike; ``decode`` is as
+    for ``merge.decide.decide``.
     """
+    base, sides = found.base, found.sides
     versions = [*sides, *([base] if base else [])]
     names = sorted({name for side in versions for name in side.by_name}, key=natural_key)
-    return tuple(_decide(name, base, sides, choose, decode) for name in names)
+    return tuple(_decide(name, found, choose, decode) for name in names)
 
 
-def _decide(
-    name: str, base: Pointer | None, sides: Sequence[Pointer], choose: Choose, decode: Decode
-) -> Outcome:
+def _decide(name: str, found: Followed, choose: Choose, decode: Decode) -> Outcome:
+    base, sides = found.base, found.sides
     origin = base.by_name.get(name) if base else None
     entries = [side.by_name.get(name) for side in sides]
     changed = [i for i, entry in enumerate(entries) if entry != origin]
+    if changed and name in found.refused:
+        return Clash(name, found.refused[name])
     if len({entries[i] for i in changed}) > 1:  # what a container compresses is looked into
         old = _value(base, origin, decode)
         values = [_value(side, entry, decode) for side, entry in zip(sides, entries, strict=True)]
         changed = [i for i in changed if values[i] != old]
         if len({values[i] for i in changed}) > 1:
-            return _settle(name, origin, entries, choose(name))
+            return _settle(name, origin, entries, choose)
     return Taken(name, entries[changed[0]] if changed else origin)
 
 
@@ -88,11 +144,12 @@ def _value(side: Pointer | None, entry: Entry | None, decode: Decode) -> Entry |
 
 
 def _settle(
-    name: str, origin: Entry | None, entries: Sequence[Entry | None], choice: Choice | None
+    name: str, origin: Entry | None, entries: Sequence[Entry | None], choose: Choose
 ) -> Outcome:
     first = entries[0]
     if first is not None and None not in entries and kind(name, first):
         return Taken(name, first)
+    choice = choose(name)
     if choice is None:
         return Clash(name, "changed by several branches, and no strategy is chosen for it")
     strategy = table.by_name(choice.strategy)

@@ -20,12 +20,12 @@ from git_nn.objects.names import escape, natural_key
 
 Key = Literal["NN-Merge", "NN-Resolve"]
 KEYS: tuple[Key, ...] = ("NN-Merge", "NN-Resolve")
-SETTING, VERSION = "NN-Merge-Setting", "NN-Merge-Version"
+SETTING, VERSION, SIDES = "NN-Merge-Setting", "NN-Merge-Version", "NN-Merge-Sides"
 HAND = "hand"
 WHOLE = {f"file={side}": side for side in ("ours", "theirs", "base")}
 WIDTH = 100
 _TRAILER = re.compile(
-    rf"^({'|'.join((*KEYS, SETTING, VERSION))}):[ \t]*(.*\n?(?:[ \t].*\n?)*)", re.MULTILINE
+    rf"^({'|'.join((*KEYS, SETTING, VERSION, SIDES))}):[ \t]*(.*\n?(?:[ \t].*\n?)*)", re.MULTILINE
 )
 _SPECIAL = re.compile(r"([*?[])")
 _PART = re.compile(r"[./]")
@@ -47,11 +47,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the trailers of a commit say."""
+    """What the trailers of a commit say; ``sides`` are the numbers of the parents that were
+    merged at once, none where it is a merge of two."""
 
     lines: tuple[Line, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    sides: tuple[int, ...] = ()
 
     def rules(self, path: str) -> Rules:
         """The rules for a path: which choice each tensor gets."""
@@ -78,6 +80,7 @@ def write(plan: Plan) -> list[str]:
     """The trailers, each with its key; long ones are folded."""
     found = [f"{line.key}: {line}" for line in plan.lines]
     found += [f"{SETTING}: {_word(f'{k}={v}')}" for k, v in sorted(plan.settings.items())]
+    found += [f"{SIDES}: {' '.join(map(str, plan.sides))}"] if plan.sides else []
     return [_folded(text) for text in [*found, f"{VERSION}: {plan.version}"]]
 
 
@@ -90,7 +93,7 @@ def read(message: str) -> Plan | None:
     """What the trailers of ``message`` say, None where it has none; UsageError if nonsense."""
     lines: list[Line] = []
     settings: dict[str, str] = {}
-    version = ""
+    version, sides = "", tuple[int, ...]()
     for key, value in _TRAILER.findall(message):
         words = [_unword(word) for word in value.split()]
         if key == VERSION and len(words) == 1:
@@ -98,11 +101,18 @@ def read(message: str) -> Plan | None:
         elif key == SETTING and len(words) == 1 and "=" in words[0]:
             name, _, setting = words[0].rpartition("=")
             settings[name] = setting
+        elif key == SIDES and all(map(_NUMBER.fullmatch, words)):
+            sides = tuple(map(int, words))
         elif key in KEYS and len(words) >= 2:
             lines.append(_line(cast("Key", key), words))
         else:
             raise UsageError(f"the trailer '{key}: {value.strip()[:80]}' makes no sense")
-    return Plan(tuple(lines), settings, version) if version else None
+    return Plan(tuple(lines), settings, version, sides) if version else None
+
+
+def is_of_soup(message: str) -> bool:
+    """Whether ``message`` says already how many branches were merged at once."""
+    return any(key == SIDES for key, _ in _TRAILER.findall(message))
 
 
 def _line(key: Key, words: Sequence[str]) -> Line:

@@ -122,6 +122,8 @@ def test_ties_over_three_branches_with_parameters_and_a_message(tmp_path: Path) 
     message = repo.git("log", "-1", "--format=%B").text
     assert message.startswith("pot\n\n")
     assert "ties:density=0.5,lambda=0.8" in message
+    repo.git("config", "nn.merge.strategy", "ours")  # a replay goes by the trailers alone
+    assert repo.nn("merge", "--replay", "HEAD").text == f"{MODEL}: the same, bit for bit\n"
 
 
 def test_head_is_a_side_where_it_has_moved_on(tmp_path: Path) -> None:
@@ -144,6 +146,8 @@ def test_into_makes_a_branch_and_leaves_all_else_alone(tmp_path: Path) -> None:
     assert repo.read("notes.txt") == b"in the middle of something\n"
     assert heads(repo, "pot^1", "pot^2") == heads(repo, "two", "one")
     assert "there is a branch" in repo.nn("soup", "--into", "pot", "two", "one", code=2).errors
+    assert "NN-Merge-Sides: 1 2\n" in repo.git("log", "-1", "--format=%B", "pot").text
+    assert repo.nn("merge", "--replay", "pot").text == f"{MODEL}: the same, bit for bit\n"
     repo.git("checkout", "-q", "notes.txt")
     repo.git("switch", "-q", "pot")
     found = safetensors_arrays(repo.read(MODEL))["w"]
@@ -215,6 +219,56 @@ def test_statistics_beside_the_model_weigh_it_and_a_missing_file_is_named(tmp_pa
     np.testing.assert_allclose(found, (first * a + second * b) / (first + second), rtol=1e-5)
     both = safetensors_arrays(repo.read("models/m.fisher.safetensors"))["w"]
     np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-6)
+
+
+def test_what_a_branch_renamed_meets_the_changes_of_the_others(tmp_path: Path) -> None:
+    """The file on one branch, its tensors on that and the same on another one."""
+    models = [fine_tune(i) for i in range(3)]
+    named = [{f"module.{name}": value for name, value in model.items()} for model in models]
+    repo = start(tmp_path / "repo", [named[0], models[1], models[2]])
+    moved = "models/moved.safetensors"
+    repo.git("switch", "-q", "three")
+    repo.git("mv", MODEL, moved)
+    repo.commit("moved")
+    repo.git("switch", "-q", "main")
+    told = repo.nn("soup", *NAMES).text
+    assert "one renamed 4 tensors" in told
+    assert repo.status() == ""
+    assert not (repo.path / MODEL).exists()
+    found = safetensors_arrays(repo.read(moved))
+    assert found.keys() == named[0].keys()
+    np.testing.assert_allclose(found["module.w"], mean_of(models, "w"), rtol=1e-6)
+    for name in ("only.one", "only.two"):
+        expected = models[NAMES.index(name.removeprefix("only."))][name]
+        assert found[f"module.{name}"].tobytes() == expected.tobytes()
+    assert repo.nn("merge", "--replay", "HEAD").text == f"{moved}: the same, bit for bit\n"
+
+
+def test_tensors_that_two_branches_renamed_differently_are_refused(tmp_path: Path) -> None:
+    def renamed(number: int, start: str) -> dict[str, np.ndarray]:
+        return {start + name: value for name, value in fine_tune(number).items()}
+
+    models = [renamed(0, "module."), renamed(1, "net."), fine_tune(2)]
+    repo = start(tmp_path / "repo", models)
+    refused(repo, "renamed from only.two by one, to net.only.two by two", *NAMES)
+
+
+def test_a_soup_of_two_that_git_commit_ends_keeps_what_it_says(tmp_path: Path) -> None:
+    repo = start(tmp_path / "repo")
+    repo.nn("install", "--hooks")
+    repo.git("switch", "-q", "one")
+    repo.git("config", "nn.merge.only*.strategy", "ours")
+    repo.nn("soup", "--no-commit", "two")
+    repo.git("commit", "-q", "--no-edit")
+    message = repo.git("log", "-1", "--format=%B").text
+    assert "NN-Merge-Sides: 1 2\n" in message
+    assert "only" not in message  # no tensor asked for that rule
+    assert repo.nn("merge", "--replay", "HEAD").text == f"{MODEL}: the same, bit for bit\n"
+    repo.write(MODEL, safetensors_file(BASE | {"w": tensor(77)}))
+    repo.git("commit", "-q", "-a", "--amend", "--no-edit")
+    told = repo.nn("merge", "--replay", "HEAD", code=1).text
+    assert "differ" in told
+    assert "w" in told
 
 
 def refused(repo: Repo, why: str, *words: str) -> str:

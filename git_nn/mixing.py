@@ -1,0 +1,160 @@
+"""mixing: one model of several branches -> the merged one; ``combine`` for more than two sides.
+
+1. What one side renamed has the new name on all (``merge.many``), as in a merge of two.
+2. There is nothing to settle later: what cannot be merged is a MergeError with all reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from git_nn.assemble import Decoder, Sides, assemble
+from git_nn.combine import Progress, unheard
+from git_nn.container import Known, nothing_known
+from git_nn.errors import MergeError
+from git_nn.merge.follow import with_names
+from git_nn.merge.many import Clash, Followed, Mixed, Outcome, Taken, decide, follow_all
+from git_nn.merge.rules import Choice, Rules
+from git_nn.merge.strategies import table
+from git_nn.model import open_pointer
+from git_nn.objects.names import escape
+from git_nn.objects.pointer import Entry, Pointer, Stored
+from git_nn.statistics import of_tensors
+from git_nn.store.base import Batch, Buffer, Store
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """A model in the base, None where it was added, and on every side; a name for each side.
+
+    ``known`` gives what was measured of each side's.
+    """
+
+    base: Pointer | None
+    sides: tuple[Pointer, ...]
+    names: tuple[str, ...]
+    known: Known = nothing_known
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The merged model; ``outcomes`` say where its tensors are from.
+
+    ``asked`` are the tensors for which the rules had to be asked.
+    """
+
+    pointer: Pointer
+    outcomes: tuple[Outcome, ...]
+    asked: frozenset[str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mixed(self) -> tuple[Mixed, ...]:
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Mixed))
+
+
+def mix(
+    versions: Versions, chosen: Rules, store: Store, scratch: Path, progress: Progress = unheard
+) -> Mixture:
+    """Merge all ``versions``; ``scratch`` is a folder with room for whole files.
+
+    ``progress`` is told of bytes of tensors that were read.
+    """
+    if len({side.format for side in versions.sides}) > 1:
+        raise refused(["it has several formats"])
+    found, asked = follow_all(versions.base, versions.sides, versions.names), set[str]()
+
+    def choose(name: str) -> Choice | None:
+        asked.add(name)
+        return chosen.choose(name)
+
+    outcomes = decide(found, choose, Decoder(store))
+    clashes = [f"{escape(o.name)}: {o.why}" for o in outcomes if isinstance(o, Clash)]
+    if clashes:
+        raise refused(clashes)
+    wanted, notes = _computed(outcomes, found, versions.known, store, progress)
+    pointer = versions.sides[0]
+    for side in versions.sides[1:]:
+        sides = Sides(versions.base, pointer, side)
+        pointer, told = assemble(sides, wanted, store, scratch, chosen.skeleton)
+        notes += told
+    return Mixture(pointer, outcomes, frozenset(asked), (*found.notes, *dict.fromkeys(notes)))
+
+
+def refused(reasons: Sequence[str]) -> MergeError:
+    """Why it cannot be merged, of very many reasons the first ones."""
+    more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    return MergeError("; ".join(reasons[:_SHOWN]) + more)
+
+
+def _computed(
+    outcomes: Sequence[Outcome], found: Followed, known: Known, store: Store, progress: Progress
+) -> tuple[dict[str, Entry], list[str]]:
+    """The tensors of the result, stored; and what is to be told of them."""
+
+    def renamed(kind: str) -> list[Pointer]:
+        return [*map(with_names, known(kind), found.renamed)]
+
+    versions = Versions(found.base, found.sides, (), renamed)
+    wanted: dict[str, Entry] = {}
+    notes = []
+    with store.batch() as batch:
+        for outcome in outcomes:
+            if isinstance(outcome, Taken) and outcome.entry is not None:
+                wanted[outcome.name] = outcome.entry
+            elif isinstance(outcome, Mixed):
+                entry, strange = _mix(outcome, versions, store, batch, progress)
+                wanted[outcome.name] = entry
+                if strange:
+                    name, how = escape(outcome.name), outcome.choice.strategy
+                    notes.append(f"tensor {name}: {how} gave NaN or infinity {strange} times")
+    return wanted, notes
+
+
+def _mix(
+    mixed: Mixed, versions: Versions, store: Store, batch: Batch, progress: Progress
+) -> tuple[Stored, int]:
+    """The tensor that a strategy gives, and how many computed values are not finite."""
+    from git_nn.merge.arithmetic import Version, merge_tensor
+    from git_nn.merge.arithmetic import Versions as Tensors
+
+    def version(side: Pointer, entry: Stored) -> Version:
+        return Version(entry.oid, lambda: _packed(side, entry, store, progress))
+
+    base, first = versions.base, mixed.sides[0]
+    strategy = table.by_name(mixed.choice.strategy)
+    try:
+        statistics = of_tensors(versions.known, mixed.sides, strategy, store)
+    except MergeError as error:
+        raise MergeError(f"{escape(mixed.name)}: {error.message}") from error
+    origin = version(base, mixed.base) if base and mixed.base else None
+    sides = tuple(version(*pair) for pair in zip(versions.sides, mixed.sides, strict=True))
+    strange = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal strange
+        tensor = Tensors(first.dtype, first.shape, origin, sides, statistics)
+        for data, count in merge_tensor(mixed.choice, tensor):
+            strange += count
+            yield data
+
+    near = mixed.base or first
+    oid, length = batch.put(pieces(), dtype=first.dtype, base=near.oid)
+    return replace(first, name=mixed.name, oid=oid, length=length, form=""), strange
+
+
+def _packed(side: Pointer, entry: Stored, store: Store, progress: Progress) -> Iterator[Buffer]:
+    if entry.form:
+        data = open_pointer(side, store).read(entry.name)
+        if data is None:
+            raise MergeError(f"{escape(entry.name)}: the form {entry.form} cannot be decoded")
+        pieces: Iterator[Buffer] = iter([data])
+    else:
+        pieces = iter(store.read(entry.oid))
+    for piece in pieces:
+        progress(len(piece))
+        yield piece
