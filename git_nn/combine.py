@@ -21,7 +21,7 @@ from git_nn.errors import MergeError
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
-from git_nn.merge import keys, state
+from git_nn.merge import keys, state, tokens
 from git_nn.merge.decide import Combine, Conflict, Decision, Weave, decide, outcome, resized_view
 from git_nn.merge.follow import Followed, follow, refuse, with_names
 from git_nn.merge.groups import together
@@ -34,6 +34,7 @@ from git_nn.model import open_pointer
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored, Window
 from git_nn.recast import recast
+from git_nn.reorder import held, rungs
 from git_nn.statistics import is_statistics, of_tensors
 from git_nn.store.base import Batch, Buffer, Store
 
@@ -108,7 +109,8 @@ def merge_tensors(
     if chosen.ladder is not WHOLE:
         planned = recast(planned, names, store, progress)
     made = carry_out(planned, names, store, progress)
-    return replace(made, notes=(*followed(sides).notes, *made.notes, *told(made.decisions)))
+    notes = (*followed(sides).notes, *made.notes, *told(made.decisions))
+    return replace(made, decisions=held(made.decisions, sides.rows), notes=notes)
 
 
 def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, ...]:
@@ -127,7 +129,8 @@ def plan(sides: Sides, chosen: Rules, store: Store) -> Merged | tuple[Decision, 
     found = followed(sides)
     base, ours, theirs = found.base, found.ours, found.theirs
     decoder = Decoder(store)
-    decisions = decide(base, ours, theirs, chosen.choose, decoder, ladder=chosen.ladder)
+    ladder = rungs(chosen.ladder, sides.rows)
+    decisions = decide(base, ours, theirs, chosen.choose, decoder, ladder=ladder)
     return in_company(decisions, sides, chosen)
 
 
@@ -139,8 +142,13 @@ def in_company(decisions: Sequence[Decision], sides: Sides, chosen: Rules) -> tu
 
 
 def followed(sides: Sides) -> Followed:
-    """The three versions with one set of names, and what there is to tell about that."""
-    return follow(sides.base, sides.ours, sides.theirs)
+    """The three versions with one set of names, and rows in one order, and what there is to tell
+    about that."""
+    found, rows = follow(sides.base, sides.ours, sides.theirs), sides.rows
+    if rows is None:
+        return found
+    notes = (*found.notes, *tokens.told(rows.placement))
+    return replace(found, base=rows.base, ours=rows.ours, theirs=rows.theirs, notes=notes)
 
 
 def named(sides: Sides) -> Sides:
@@ -151,7 +159,7 @@ def named(sides: Sides) -> Sides:
     def known(kind: str) -> list[Pointer]:
         return [*map(with_names, sides.known(kind), found.renamed)]
 
-    return Sides(found.base, found.ours, found.theirs, known)
+    return replace(sides, base=found.base, ours=found.ours, theirs=found.theirs, known=known)
 
 
 def _incomparable(sides: Sides) -> str:

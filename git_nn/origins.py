@@ -81,9 +81,10 @@ def of(repo: Repository, chosen: Rules, merged: Merged) -> Origin:
     """What the rules did in a merge."""
     # Where a side is taken whole there are no decisions, and the default has said which.
     whole = not merged.decisions and bool(merged.notes) and chosen.default is not None
-    conflicts = tuple(conflict.name for conflict in merged.conflicts)
+    # Of what is placed the result has what it will have; so a replay needs to be told nothing.
+    conflicts = tuple(conflict.name for conflict in merged.conflicts if not conflict.placed)
     computed = any(_choice(decision) is not None for decision in merged.decisions)
-    if not (conflicts or computed or whole or merged.whole):
+    if not (merged.conflicts or computed or whole or merged.whole):
         return NOTHING
     # Of all tensors: what becomes of one may hang on the rule for another of its group.
     deciding = {chosen.deciding(decision.name) for decision in merged.decisions}

@@ -15,16 +15,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
+from typing import TYPE_CHECKING
 
 from git_nn.container import Rows, Sides
 from git_nn.merge.decide import Conflict, Decision
-from git_nn.merge.placed import Order, Read, order, placed
 from git_nn.merge.rows import TOKEN, VALUES, Rung, is_named
 from git_nn.merge.tokens import Placement, Tokens, length
 from git_nn.model import open_pointer
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
 from git_nn.objects.tensor import contiguous_strides, nbytes
 from git_nn.store.base import Batch, Store
+
+if TYPE_CHECKING:
+    from git_nn.merge.placed import Order, Read
 
 Versions = tuple[Pointer, Pointer, Pointer]
 
@@ -41,14 +44,20 @@ def reorder(
     if sides.base is None:
         return None
     versions = (sides.base, sides.ours, sides.theirs)
-    names = {name for name in sides.base.stored if _may_have_tokens(name, versions, rung)}
-    if not any(len({v.stored[name].oid for v in versions}) == 3 for name in names):
+    shared = versions[0].stored.keys() & versions[1].stored.keys() & versions[2].stored.keys()
+    contested = (name for name in shared if len({v.stored[name].oid for v in versions}) == 3)
+    if not any(_may_have_tokens(name, versions, rung) for name in contested):
         return None
     found = tokens()
     if found is None:
         return None
-    names = {name for name in names if _has_tokens(name, versions, found)}
-    names = {name for name in names if all(_reader(v, name, store) for v in versions)}
+    names = {
+        name
+        for name in shared
+        if _may_have_tokens(name, versions, rung)
+        and _has_tokens(name, versions, found)
+        and all(_reader(version, name, store) for version in versions)
+    }
     if not names:
         return None
     with into.batch() as batch:
@@ -70,26 +79,29 @@ def held(decisions: Sequence[Decision], rows: Rows | None) -> tuple[Decision, ..
     return tuple(_held(decision, rows) for decision in decisions)
 
 
+def has_tokens(name: str, rows: Rows) -> bool:
+    """Whether a tensor, or what it is a view on, has rows of tokens."""
+    entry = rows.ours.by_name.get(name)
+    return (entry.of if isinstance(entry, Window) else name) in rows.names
+
+
 def _held(decision: Decision, rows: Rows) -> Decision:
     name = decision.name
-    base, ours, theirs = (v.by_name.get(name) for v in (rows.base, rows.ours, rows.theirs))
-    of = ours.of if isinstance(ours, Window) else name
-    if isinstance(decision, Conflict) or of not in rows.names:
+    if isinstance(decision, Conflict) or not has_tokens(name, rows):
         return decision
+    base, ours, theirs = (v.by_name.get(name) for v in (rows.base, rows.ours, rows.theirs))
     why = f"it has the rows of both by token, if {rows.placement.file} will have these ids"
     return Conflict(name, base, ours, theirs, why, placed=True)
 
 
 def _may_have_tokens(name: str, versions: Versions, rung: Callable[[str], Rung]) -> bool:
-    entries = [version.by_name.get(name) for version in versions]
-    kinds = {(e.dtype, e.shape[1:]) for e in entries if isinstance(e, Stored) and e.shape}
-    first = entries[0]
-    if len(kinds) > 1 or not all(isinstance(e, Stored) and e.shape for e in entries) or not first:
+    entries = [version.stored[name] for version in versions]
+    base, ours, theirs = (entry.shape for entry in entries)
+    if not prod(base) or not base or len({(e.dtype, e.shape[1:]) for e in entries}) > 1:
         return False
-    if first.dtype.removesuffix("be") not in VALUES or not prod(first.shape):
+    if entries[0].dtype.removesuffix("be") not in VALUES or not ours or not theirs:
         return False
-    base, ours, theirs = (entry.shape[0] for entry in entries if entry)
-    if not (base < min(ours, theirs) or is_named(name, first.shape)):
+    if base[0] >= min(ours[0], theirs[0]) and not is_named(name, base):
         return False
     return rung(name).unit != "tensor" and all(_is_whole(v, name) for v in versions)
 
@@ -140,12 +152,16 @@ class _Work:
                 yield entry
 
     def _order(self, name: str) -> Order:
+        from git_nn.merge.placed import order
+
         rows = tuple(version.by_name[name].shape[0] for version in self._versions)
         if rows not in self._orders:
             self._orders[rows] = order(self._placement, rows)
         return self._orders[rows]
 
     def _stored(self, side: int, entry: Stored) -> Stored:
+        from git_nn.merge.placed import placed
+
         name, found = entry.name, self._order(entry.name)
         if not entry.form and found.is_kept(side, entry.shape[0]):
             return entry

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
-from git_nn import conflicts, origins, smudge
+from git_nn import conflicts, origins, smudge, tokenizers
 from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
 from git_nn.combine import Merged, carry_out, in_company, named, rules_for
@@ -147,7 +148,10 @@ def _versions(
         return Unmergeable(path, f"{name} is empty or no regular file; {how}")
     blobs, mode = conflicts.blobs(stages), _merged_mode(stages)
     known = of_blobs(repo, store, path, lambda: [stages[2].oid, stages[3].oid], {})
-    return Version(path, blobs, Sides(base, ours, theirs, known), mode)
+    tokens = tokenizers.of_blobs(repo, path, lambda: blobs, {})
+    now = partial(tokenizers.confirmed, repo, path, tokens)
+    sides = tokenizers.matched(repo, Sides(base, ours, theirs, known), now, store, store)
+    return Version(path, blobs, sides, mode)
 
 
 def _open(
@@ -253,7 +257,7 @@ def settle_tensors(
         return _settle_whole(file, how, patterns)
     if isinstance(how, Choice) and is_statistics(file.path):
         how = mean_for(how) or how
-    chosen = [c for c in file.open if not patterns or _matches(c.name, patterns)]
+    chosen = matching(file, patterns)
     decided: Sequence[Decision] = [_decide(conflict, how) for conflict in chosen]
     if isinstance(how, Choice):
         rules = Rules(how, tuple((pattern, how) for pattern in patterns))
@@ -271,6 +275,11 @@ def settle_tensors(
     still = tuple(left.get(c.name, c) for c in file.open if c.name not in names)
     after = replace(file, result=result, open=still, origin=file.origin.then(str(how), names))
     return Settled(after, made.decisions, (*made.notes, *told(made.decisions), *notes))
+
+
+def matching(file: Unsettled, patterns: Sequence[str]) -> list[Conflict]:
+    """The open tensors that match one of ``patterns``; all when there are none."""
+    return [c for c in file.open if not patterns or _matches(c.name, patterns)]
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -15,12 +15,19 @@ from functools import cache
 from pathlib import Path
 
 from git_nn.beside import LARGEST, Folder
+from git_nn.combine import named
+from git_nn.container import Sides
+from git_nn.errors import MissingObjectError, UsageError
 from git_nn.gitio.attributes import lookup
+from git_nn.gitio.config import load
 from git_nn.gitio.objects import Reader, open_batch
 from git_nn.gitio.repository import Repository
 from git_nn.gitio.revisions import resolve
 from git_nn.gitio.whence import Place, places
+from git_nn.merge.rows import Ladder, Rung, ladder
 from git_nn.merge.tokens import FAMILIES, Placement, Tokens, has_all, quoted, read, union
+from git_nn.reorder import reorder
+from git_nn.store.base import Store
 
 Blobs = Sequence[str | None]  # Git's names of base, ours and theirs
 _NAMES = sorted({name for family in FAMILIES for name in family})
@@ -62,6 +69,24 @@ def confirmed(repo: Repository, path: bytes, tokens: Tokens) -> Placement | None
         why = f"{known.file} has {quoted(strangers[0])}, and no side has a row of it"
         return replace(known, open=why)
     return placement
+
+
+def matched(repo: Repository, sides: Sides, tokens: Tokens, store: Store, into: Store) -> Sides:
+    """``sides`` with rows in one order by ``tokens``, put ``into`` a store, where there is need;
+    as they are where some weights are not here."""
+
+    @cache
+    def rungs() -> Ladder:
+        return ladder(load(repo).section("nn.merge"))
+
+    def rung(name: str) -> Rung:
+        return rungs()(name)
+
+    try:
+        rows = reorder(named(sides), tokens, rung, store, into)
+    except (MissingObjectError, UsageError):  # what makes no sense is told by who asks for rules
+        return sides
+    return sides if rows is None else replace(sides, rows=rows)
 
 
 # --- where they stand -------------------------------------------------------------------

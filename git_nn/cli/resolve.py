@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from git_nn import by_hand, resolve, settled
+from git_nn import by_hand, placing, resolve, settled
 from git_nn.cli.asking import ask
 from git_nn.cli.open_files import show, unmergeable
 from git_nn.cli.supplied import supplied
@@ -23,8 +23,9 @@ from git_nn.merge.rules import Choice, parse
 from git_nn.resolve import Settled, Unmergeable, Unsettled
 from git_nn.store.local import LocalStore
 
-_How = Side | Choice | Literal["again"]
-_WAYS: tuple[Side | Literal["again"], ...] = ("ours", "theirs", "base", "again")
+_Word = Side | Literal["again", "tokens"]
+_How = _Word | Choice
+_WAYS: tuple[_Word, ...] = ("ours", "theirs", "base", "again", "tokens")
 
 
 @click.command("resolve")
@@ -33,6 +34,7 @@ _WAYS: tuple[Side | Literal["again"], ...] = ("ours", "theirs", "base", "again")
 @click.option("--base", is_flag=True, help="Go back to those that both started from.")
 @click.option("--strategy", metavar="S", help="Compute them: 'mean', 'mean:weight=0.3', ...")
 @click.option("--again", is_flag=True, help="Settle as the same conflict was before.")
+@click.option("--tokens", is_flag=True, help="Place rows by the tokenizer beside the model.")
 @click.option("--forget", is_flag=True, help="Forget how conflicts were settled before.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for each block, in a terminal.")
 @click.option("--list", "only_list", is_flag=True, help="Show what is open, change nothing.")
@@ -76,7 +78,8 @@ def _how(asked: dict[str, bool], strategy: str | None) -> _How | None:
             raise UsageError("--strategy conflict settles nothing", hint="run 'git nn resolve'")
         found.append(choice)
     if len(found) > 1:
-        raise UsageError("--ours, --theirs, --base, --again and --strategy exclude each other")
+        ways = ", ".join(f"--{way}" for way in _WAYS)
+        raise UsageError(f"{ways} and --strategy exclude each other")
     return found[0] if found else None
 
 
@@ -130,7 +133,10 @@ def _settle(
     def work() -> Settled:
         if how == "again":
             done = settled.again(repo, store, file, patterns)
+        elif how == "tokens":
+            done = placing.place(file, patterns, store, repo.nn_dir / "tmp")
         else:
+            placing.require(file, patterns)
             done = resolve.settle_tensors(file, how, patterns, store, repo.nn_dir / "tmp")
         resolve.finish(repo, store, done.file)
         return done
@@ -139,6 +145,8 @@ def _settle(
     code = _tell(done, from_here(repo, file.path))
     if how == "again":
         return 1 if done.file.open or done.file.whole else 0
+    if how == "tokens":
+        return code
     settled.remember(repo, file, done.file, how)
     return code
 

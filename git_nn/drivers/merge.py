@@ -83,7 +83,8 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
         return _merge_by_plan(asked, Path(plan), is_virtual=level > TOP_LEVEL)
     if level > TOP_LEVEL:
         return _merge_bases(asked)
-    sides, chosen, merged = _merged(asked)
+    sides = _matched(asked, _sides(asked))
+    chosen, merged = _merged(asked, sides)
     # The records first: without them the settled tensors of a conflict would be computed again.
     file = _remember(asked, sides, chosen, merged)
     _replace(files[1], merged.pointer)
@@ -93,25 +94,25 @@ def _merge(files: list[Path], level: int, path: bytes) -> int:
     return MERGED
 
 
-def _merged(asked: _Asked) -> tuple[Sides, Rules, Merged]:
+def _merged(asked: _Asked, sides: Sides) -> tuple[Rules, Merged]:
     from git_nn.combine import rules_for
     from git_nn.drivers.progress import Meter, metered
     from git_nn.supply import Watch, merge_in
 
-    sides = _sides(asked)
     chosen = rules_for(asked.repo, asked.path, os.environ.get("GIT_NN_MERGE"))
     meter = Meter("Merging weights")
     with metered("Fetching weights") as begin:
         merged = merge_in(asked.repo, asked.store, sides, chosen, Watch(meter.advance, begin))
     meter.clear()
-    return sides, chosen, merged
+    return chosen, merged
 
 
 def _merge_bases(asked: _Asked) -> int:
     one_thread_per_product()
     from git_nn.combine import virtual
 
-    sides, _, merged = _merged(asked)
+    sides = _sides(asked)
+    _, merged = _merged(asked, sides)
     _replace(asked.files[1], virtual(sides, merged, asked.store))
     return MERGED
 
@@ -174,6 +175,7 @@ def _merge_by_plan(asked: _Asked, file: Path, *, is_virtual: bool) -> int:
         merged = merge_by_rules(asked.repo, asked.store, asked.path, sides, plan)
         _replace(asked.files[1], virtual(sides, merged, asked.store))
         return MERGED
+    sides = _matched(asked, sides)
     merged = merge_by(asked.repo, asked.store, asked.path, sides, plan)
     _replace(asked.files[1], merged.pointer)
     return MERGED if merged.is_clean else CONFLICT
@@ -192,6 +194,15 @@ def _sides(asked: _Asked) -> Sides:
         )
     known = of_blobs(repo, store, asked.path, lambda: _names(repo, files[1:]), _likely())
     return Sides(base, ours, theirs, known)
+
+
+def _matched(asked: _Asked, sides: Sides) -> Sides:
+    """The versions with rows in one order, where both sides added tokens."""
+    from git_nn.tokenizers import matched, of_blobs
+
+    repo, store, files = asked.repo, asked.store, asked.files
+    tokens = of_blobs(repo, asked.path, lambda: _blobs(repo, files, sides), _likely())
+    return matched(repo, sides, tokens, store, store)
 
 
 def _likely() -> dict[str, str]:
@@ -259,7 +270,8 @@ def _report(repo: Repository, path: bytes, merged: Merged) -> None:
     if merged.whole:
         _say(f"{name}: the file as a whole conflicts, ours is kept: {merged.whole}")
     else:
-        kept = ", ours kept:" if merged.conflicts else ""
+        shut = any(not conflict.placed for conflict in merged.conflicts)
+        kept = ", ours kept:" if shut else ":" if merged.conflicts else ""
         _say(f"{name}: {outcome(merged.decisions)}{kept}")
         for line in lines(merged.conflicts):
             _say(f"  {line}", prefix="")
