@@ -26,16 +26,14 @@ RECENT = "nn.fetch.recentDays"
 
 
 @click.command("fetch")
-@click.argument("remote", required=False)
-@click.argument("revs", nargs=-1, metavar="[REV]...")
+@click.argument("words", nargs=-1, metavar="[REMOTE] [REV]...")
 @chosen_options
 @click.option("--tensors", metavar="GLOB", multiple=True, help="Only tensors with such names.")
 @click.option("--recent", "is_recent", is_flag=True, help="Branches and tags of the last days.")
 @click.option("--all", "everything", is_flag=True, help="All versions in history.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what is missing.")
 def command(
-    remote: str | None,
-    revs: tuple[str, ...],
+    words: tuple[str, ...],
     *,
     dry_run: bool,
     **options: Any,
@@ -46,20 +44,31 @@ def command(
     nn.fetch.recentDays (7) before the newest. Exit codes: 0 all here, 3 some cannot be had.
     """
     repo = open_repository()
-    if remote is not None:
-        git_url_of(load(repo), remote)  # a word that is neither is an error though all is here
+    remote, revs = _parted(repo, words)
     store = store_of(repo)
     choice = Choice(options["include"], options["exclude"], options["tensors"])
     wanted = list(models(repo, _revs(repo, revs, options), choice))
     if dry_run:
         return _missing(store, wanted)
     with metered("Fetching weights") as begin:
-        failures = obtain(repo, store, wanted, begin, remote or "")
+        failures = obtain(repo, store, wanted, begin, remote)
     for failure in failures:
         click.echo(f"git-nn: {failure}", err=True)
     left = sum(bool(lacks(store, pointer)) for pointer in wanted)
     click.echo(f"{count(len(wanted) - left, 'model')} here" + (f", {left} not" if left else ""))
     return MissingObjectError.exit_code if left else 0
+
+
+def _parted(repo: Repository, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The remote, where the first word is one, and the revisions; UsageError if it is neither."""
+    if not words:
+        return "", ()
+    config = load(repo)
+    is_remote = config.get(f"remote.{words[0]}.url") is not None
+    if not is_remote and revisions.resolve(repo, words[0]) is not None:
+        return "", words
+    git_url_of(config, words[0])
+    return words[0], words[1:]
 
 
 def _revs(repo: Repository, revs: tuple[str, ...], options: dict[str, Any]) -> Sequence[str]:

@@ -19,7 +19,7 @@ from git_nn.errors import DamagedObjectError, MissingObjectError
 from git_nn.objects.names import escape
 from git_nn.objects.tensor import format_shape
 
-_GET = "to get them: git nn pull"
+_GET = "to get them: git nn fetch REV"
 _WORST = math.inf  # how far off a tensor is whose number is not known
 
 

@@ -38,7 +38,7 @@ def text(diff: ModelDiff, label: str, style: Style = PLAIN, view: View = _AUTO) 
         for line in diff.structure:
             lines += fold(line, "    ", style)
     if any(delta.unread.startswith("values are not here") for delta in diff.tensors):
-        lines.append("  some values are not here; to get them: git nn pull")
+        lines.append("  some values are not here; to get them: git nn fetch REV")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -136,7 +136,7 @@ def test_values_that_are_not_here_fail(trained: Repo) -> None:
     shutil.rmtree(trained.path / ".git" / "nn")
     done = trained.nn("diff", *REVS, *checks("embed* relL2 < 1", "relL2 < 9"), code=1)
     assert "relL2 < 9: m.safetensors: " in done.errors
-    assert "values are not here; to get them: git nn pull" in done.errors
+    assert "values are not here; to get them: git nn fetch REV" in done.errors
     assert "embed*" not in done.errors
 
 

@@ -199,7 +199,7 @@ def test_a_clone_without_weights_still_tells_which_tensors_changed(committed: Re
     text = committed.git("diff", "HEAD~1", "HEAD").text
     assert "1 changed, 1 added, 11 same of 13 tensors" in text
     assert "values are not here" in text
-    assert "git nn pull" in text
+    assert "to get them: git nn fetch" in text
     assert "~ layer.3.w" in text
 
 

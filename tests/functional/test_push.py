@@ -246,6 +246,19 @@ def test_fetch_brings_what_is_chosen_and_checkout_needs_no_remote(near: Repo, fa
     assert there.read("other/big.safetensors").startswith(b"git-nn pointer")
 
 
+def test_a_version_is_fetched_by_its_name_alone(near: Repo, far: Repo) -> None:
+    near.git("push", "-q", "origin", "main", "main:other")
+    near.write(NAME, weights(2))
+    near.commit("two")
+    near.git("push", "-q", "origin", "main:other")
+    new = clone(near, far)
+    assert new.nn("fetch", "origin/other").text == "1 model here\n"
+    assert new.nn("fetch", "origin", "origin/other", "main").text == "2 models here\n"
+    far.path.rename(far.path.with_name("away"))
+    new.git("switch", "-q", "--detach", "origin/other")
+    assert new.read(NAME) == weights(2)
+
+
 def test_one_tensor_is_fetched_alone(near: Repo, far: Repo) -> None:
     near.git("push", "-q", "origin", "main")
     Repo(near.path.parent).nn("install")

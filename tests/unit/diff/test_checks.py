@@ -176,7 +176,7 @@ def test_values_that_are_not_here_fail_with_the_command_to_run() -> None:
     old = version({"w": f32(1), "x": f32(1)})
     new = version({"w": f32(2), "x": f32(1)})
     new.missing.add("w")
-    reason = "w: values are not here; to get them: git nn pull"
+    reason = "w: values are not here; to get them: git nn fetch REV"
     assert judge("relL2 < 9", old, new).message == reason
     assert judge("no nan", old, new).message == reason
     assert judge("x relL2 < 9", old, new).passed
@@ -211,7 +211,7 @@ def test_a_distance_that_is_not_known_passes_only_where_all_of_it_would() -> Non
         return verdict(check, [("m", evaluate(check, diff, NEW, lambda: Span(low, high)))]).message
 
     assert said(0.1, 0.4) == ""
-    assert said(0.1, 0.6).endswith("some values are not here; to get them: git nn pull")
+    assert said(0.1, 0.6).endswith("some values are not here; to get them: git nn fetch REV")
     assert said(0.6, 0.9) == "distance 0.6 or more"
 
 
