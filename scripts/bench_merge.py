@@ -47,7 +47,7 @@ def models(store: LocalStore, options: argparse.Namespace) -> tuple[Side, Side, 
 
         def put(name: str, values: np.ndarray, like: Stored | None) -> Stored:
             data = to_bytes(values, options.dtype)
-            oid, length = batch.put([data], dtype=options.dtype, base=like and like.oid)
+            oid, length = batch.put([data], dtype=options.dtype, base=like.oid if like else None)
             return Stored(name, options.dtype, shape, oid, length)
 
         for number in range(options.tensors):

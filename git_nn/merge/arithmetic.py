@@ -26,7 +26,7 @@ import numpy as np
 from git_nn.arrays import Array, as_array, as_float32, as_float64, cast, element_bits
 from git_nn.merge.rules import Choice
 from git_nn.merge.strategies import table
-from git_nn.merge.strategies.blocks import Block, Tensor
+from git_nn.merge.strategies.blocks import Block, Places, Tensor, base_of
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.objects.tensor import Shape, dtype_bits
 
@@ -40,6 +40,8 @@ Raw = tuple[Array, ...]  # the same block of each version
 Read = Callable[[], Iterable[Buffer]]  # a tensor's bytes in pieces, from the start each time
 Result = TypeVar("Result")
 
+FEW = 0.6  # the share of a block up to which the elements that change are computed alone
+_MINUS_ZERO = 1 << 31  # a single; a formula may make a zero of it
 _SINGLES = ("f32", "bf16")  # what singles hold every value of, and become quickly
 _PARTS = {"c64": "f32", "c128": "f64", "c64be": "f32be", "c128be": "f64be"}
 
@@ -90,11 +92,51 @@ def merge_tensor(choice: Choice, versions: Versions, size: int = 0) -> Iterator[
         tensor = Tensor(blocks.shape, blocks.each, len(versions.sides), singles)
         measured = strategy.measure(tensor, parameters) if strategy.measure else None
 
-        def work(raw: Raw, block: Block) -> tuple[bytes, int]:
-            values = merge(block, parameters, measured)
-            return _rounded(values, blocks.dtype, raw if strategy.reads_both else ())
+        def computed(piece: _Piece, places: Places | None = None) -> tuple[Array, int]:
+            values = merge(piece.block(as_float64, places), parameters, measured)
+            return _rounded(values, blocks.dtype, piece.raw(places) if strategy.reads_both else ())
+
+        def work(piece: _Piece) -> tuple[bytes, int]:
+            if strategy.touched is not None and singles is not None:
+                block = piece.block(as_float32)
+                zeros = element_bits(base_of(block)) == _MINUS_ZERO
+                places = np.flatnonzero(strategy.touched(block, parameters, measured) | zeros)
+                if len(places) <= piece.size * FEW:
+                    bits = element_bits(piece.raw()[-1]).copy()
+                    bits[places], strange = computed(piece, places)
+                    return bits.tobytes(), strange
+            bits, strange = computed(piece)
+            return bits.tobytes(), strange
 
         yield from blocks.apply(work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A block of every version as it is; the base, if there is one, is the last of ``versions``."""
+
+    shape: Shape
+    keys: tuple[int, ...]
+    start: int
+    has_base: bool
+    versions: Raw
+    statistics: Raw
+
+    @property
+    def size(self) -> int:
+        return len(self.versions[0])
+
+    def raw(self, places: Places | None = None) -> Raw:
+        """All elements, or those at ``places``."""
+        if places is None:
+            return self.versions
+        return tuple(v.take(places, mode="clip") for v in self.versions)  # the fastest mode
+
+    def block(self, widen: Callable[[Array], Array], places: Places | None = None) -> Block:
+        wide = tuple(map(widen, self.raw(places)))
+        base, sides = (wide[-1], wide[:-1]) if self.has_base else (None, wide)
+        more = tuple(map(as_float64, self.statistics))
+        return Block(self.shape, self.keys, self.start, base, sides, more, places)
 
 
 class _Blocks:
@@ -130,25 +172,20 @@ class _Blocks:
 
     def each(self, work: Callable[[Block], Result], every: int = 1) -> Iterator[Result]:
         """One pass; see strategies.blocks.Each."""
-        return self.apply(lambda _, block: work(block), every)
+        return self.apply(lambda piece: work(piece.block(as_float64)), every)
 
     def singles(self, work: Callable[[Block], Result], every: int = 1) -> Iterator[Result]:
-        return self.apply(lambda _, block: work(block), every, as_float32)
+        return self.apply(lambda piece: work(piece.block(as_float32)), every)
 
-    def apply(
-        self,
-        work: Callable[[Raw, Block], Result],
-        every: int = 1,
-        widen: Callable[[Array], Array] = as_float64,
-    ) -> Iterator[Result]:
-        """One pass over the blocks as they are and as what ``widen`` makes of them."""
+    def apply(self, work: Callable[[_Piece], Result], every: int = 1) -> Iterator[Result]:
+        """One pass over the blocks as they are."""
         pieces = zip(*self._pieces(), strict=True)
         waiting: deque[Future[Result]] = deque()
         width = dtype_bits(self.dtype) // 8
         start = 0
         for piece in pieces:
             some = self._first(piece, every)
-            waiting.append(self._pool.submit(self._widened, work, some, start, widen))
+            waiting.append(self._pool.submit(self._applied, work, some, start))
             if len(waiting) > 2 * _THREADS:
                 yield waiting.popleft().result()
             start += len(piece[0]) // width
@@ -173,20 +210,14 @@ class _Blocks:
             sizes.append(count * dtype_bits(known.dtype) // 8)
         return (blocks(read(), size) for read, size in zip(self._reads, sizes, strict=True))
 
-    def _widened(
-        self,
-        work: Callable[[Raw, Block], Result],
-        pieces: Sequence[Buffer],
-        start: int,
-        widen: Callable[[Array], Array],
+    def _applied(
+        self, work: Callable[[_Piece], Result], pieces: Sequence[Buffer], start: int
     ) -> Result:
         raw = tuple(_flat(piece, self.dtype) for piece in pieces[: self._count])
         known = zip(pieces[self._count :], self._known, strict=True)
+        more = tuple(_flat(piece, each.dtype) for piece, each in known)
         with np.errstate(all="ignore"):
-            wide = tuple(map(widen, raw))
-            base, sides = (wide[-1], wide[:-1]) if self._base else (None, wide)
-            more = tuple(as_float64(_flat(piece, each.dtype)) for piece, each in known)
-            return work(raw, Block(self.shape, self._keys, start, base, sides, more))
+            return work(_Piece(self.shape, self._keys, start, self._base, raw, more))
 
 
 def _held(read: Read) -> Read:
@@ -213,8 +244,9 @@ def _flat(data: Buffer, dtype: str) -> Array:
     return as_array(data, dtype, (len(data) * 8 // dtype_bits(dtype),))
 
 
-def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[bytes, int]:
-    """``values`` in ``dtype``, with the bits of ``sides`` where these are all the same."""
+def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[Array, int]:
+    """The bits of ``values`` in ``dtype``, or those of ``sides`` where these are all the same;
+    and how many of the values are not finite."""
     strange = np.isnan(values)
     if strange.any():
         values[strange] = np.nan
@@ -227,7 +259,7 @@ def _rounded(values: Array, dtype: str, sides: Raw) -> tuple[bytes, int]:
             keep = np.negative(kept.view(np.int8), dtype=f"i{bits.itemsize}").view(bits.dtype)
             bits = bits ^ ((bits ^ first) & keep)
             strange &= ~kept
-    return bits.tobytes(), int(np.count_nonzero(strange))
+    return bits, int(np.count_nonzero(strange))
 
 
 def _not_finite(array: Array, dtype: str) -> Array:

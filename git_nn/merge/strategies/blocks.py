@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from git_nn.objects.tensor import Shape
 
 Doubles = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 
 Result = TypeVar("Result")
@@ -57,7 +58,8 @@ class Block:
     ``shape`` is that of the tensor; ``sides`` are two or more, ours first. ``keys`` are 128
     bits for each side, for the draws of its change: they follow from the content ids of the
     versions that are read. ``statistics`` are those that a strategy NEEDS, one for each side:
-    the same elements where they have the tensor's shape, else all; or none at all.
+    the same elements where they have the tensor's shape, else all; or none at all. With
+    ``places`` these are only some of the elements, so many after ``start``.
     """
 
     shape: Shape
@@ -66,6 +68,7 @@ class Block:
     base: Doubles | None
     sides: tuple[Doubles, ...]
     statistics: tuple[Doubles, ...] = ()
+    places: Places | None = None
 
     @property
     def ours(self) -> Doubles:

@@ -26,6 +26,7 @@ from git_nn.merge.strategies.blocks import (
     Block,
     Doubles,
     Each,
+    Places,
     Tensor,
     base_of,
     changes,
@@ -41,7 +42,7 @@ _WIDTH = 8  # bytes of a double
 _MOST = float(np.finfo(np.float32).max)
 
 Bits = NDArray[Any]  # of floats that are not negative, as integers: in the order of their values
-Exact = Callable[[int, NDArray[np.intp]], Doubles]  # the values of a column at these places
+Exact = Callable[[int, Places], Doubles]  # the values of a column at these places
 Work = Callable[..., Any]
 
 
@@ -70,20 +71,32 @@ class Cut:
 NOTHING, EVERYTHING = Cut(float_info.max, -1), Cut(-1.0, -1)
 
 
-def among(cut: Cut, values: Doubles, start: int) -> NDArray[np.bool_]:
-    """Which elements are among the k largest; ``start`` is the index of the first one."""
+def among(cut: Cut, values: Doubles, start: int, places: Places | None = None) -> NDArray[np.bool_]:
+    """Which elements are among the k largest; ``start`` is the index of the first one.
+
+    With ``places`` the elements are those at these places after ``start``.
+    """
     inside: NDArray[np.bool_] = values > cut.value
     if cut.last < start:
         return inside
     equal = np.flatnonzero(values == cut.value)
-    inside[equal[equal + start <= cut.last]] = True
+    after = equal if places is None else places[equal]
+    inside[equal[after + start <= cut.last]] = True
     return inside
 
 
-def largest(change: Doubles, cut: Cut, start: int) -> Doubles:
-    """``change`` with zero for what is not among its k largest; NaN and infinity stay."""
+def largest(change: Doubles, cut: Cut, block: Block) -> Doubles:
+    """``change`` of ``block`` with zero for what is not among its k largest; NaN and infinity
+    stay."""
     size = np.abs(change)
-    return only(change, among(cut, size, start) | np.isnan(size))
+    return only(change, among(cut, size, block.start, block.places) | np.isnan(size))
+
+
+def may_be_among(cut: Cut, change: Doubles) -> NDArray[np.bool_]:
+    """Of a change as singles: all but zeros that ``largest`` may keep, and a few others."""
+    if cut.value <= 0:
+        return change != 0
+    return ~(np.abs(change) < np.float32(cut.value))
 
 
 def share(density: float, size: int) -> int:
@@ -114,14 +127,15 @@ def roughly(singles: Each) -> Read:
 def _of_singles(block: Block, work: Work) -> Any:
     base = base_of(block)
 
-    def exact(column: int, where: NDArray[np.intp]) -> Doubles:
+    def exact(column: int, where: Places) -> Doubles:
         side = block.sides[column]
         return np.abs(finite(side[where].astype(np.float64) - base[where]))
 
     columns = [np.abs(change) for change in changes(block)]
     for number, column in enumerate(columns):
-        where = np.flatnonzero(~np.isfinite(column))
-        if len(where):  # a difference that is too large for a single is no infinity
+        usable = np.isfinite(column)
+        if not usable.all():  # a difference that is too large for a single is no infinity
+            where = np.flatnonzero(~usable)
             column[where] = np.minimum(exact(number, where), _MOST)
     return work(block.start, columns, exact)
 

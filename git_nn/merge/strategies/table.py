@@ -28,6 +28,10 @@ It may have
     def unit(shape) -> int
         How many elements in a row are never cut by a block, such as a row of a matrix. They
         are held in memory at once.
+    def touched(block, parameters, measured) -> mask
+        Of a block of singles: all elements that merge makes another value of than the base
+        has, and perhaps some others. merge then gets these alone (``block.places``), which
+        is worth it where they are few.
     NEEDS = "fisher"                it reads statistics of each side (``block.statistics``), from
                                     NAME.fisher.safetensors beside the model
     COPIES_BASE = True              the result is the base's tensor, which is not read
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from git_nn.objects.tensor import Shape
 
     Formula = Callable[[Block, Mapping[str, float], Any], Doubles]
+    Touched = Callable[[Block, Mapping[str, float], Any], Any]
     Measure = Callable[[Tensor, Mapping[str, float]], Any]
     Unit = Callable[[Shape], int]
 
@@ -104,6 +109,7 @@ class Strategy:
     merge: Formula | None = None
     measure: Measure | None = None
     unit: Unit | None = None
+    touched: Touched | None = None
 
 
 def by_name(name: str) -> Strategy:
@@ -124,4 +130,5 @@ def by_name(name: str) -> Strategy:
         merge=getattr(module, "merge", None),
         measure=getattr(module, "measure", None),
         unit=getattr(module, "unit", None),
+        touched=getattr(module, "touched", None),
     )

@@ -6,10 +6,14 @@ A change that is NaN or infinite is never trimmed away, so it shows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
 
 from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, base_of, changes
 from git_nn.merge.strategies.elect import elected
-from git_nn.merge.strategies.ranks import Cut, largest, largest_changes, share
+from git_nn.merge.strategies.ranks import Cut, largest, largest_changes, may_be_among, share
 
 NAME = "ties"
 FORMULA = "base + lambda * mean of the trimmed changes that have the sign of their sum"
@@ -26,9 +30,13 @@ def measure(tensor: Tensor, parameters: Mapping[str, float]) -> list[Cut]:
     return largest_changes(tensor, wanted)
 
 
+def touched(block: Block, _: Mapping[str, float], measured: list[Cut]) -> NDArray[np.bool_]:
+    pairs = zip(measured, changes(block), strict=True)
+    return reduce(np.logical_or, [may_be_among(cut, change) for cut, change in pairs])
+
+
 def merge(block: Block, parameters: Mapping[str, float], measured: list[Cut]) -> Doubles:
     trimmed = [
-        largest(change, cut, block.start)
-        for cut, change in zip(measured, changes(block), strict=True)
+        largest(change, cut, block) for cut, change in zip(measured, changes(block), strict=True)
     ]
     return base_of(block) + parameters["lambda"] * elected(trimmed)

@@ -187,6 +187,7 @@ def test_changes_that_singles_do_not_tell_apart_are_cut_as_doubles(
     places = random.integers(0, 999, strange)
     ours[places] = random.choice([3e38, -3e38, np.inf, np.nan, 2.0**-149], strange)
     base[places] = random.choice([3e38, -3e38, -np.inf], strange)
+    base[random.integers(0, 999, strange)] = -0.0
     base, ours = base.astype(kind), ours.astype(kind)
     with np.errstate(all="ignore"):
         change = ours.astype(np.float64) - base.astype(np.float64)
@@ -197,7 +198,10 @@ def test_changes_that_singles_do_not_tell_apart_are_cut_as_doubles(
         expected = (base.astype(np.float64) + np.where(kept, change, 0.0)).astype(kind)
     with patch.object(ranks, "FEW", 10):
         found = merged(f"ties:density={density}", base, ours, base, 400)
+        with patch.object(arithmetic, "FEW", -1.0):  # every element is computed
+            whole = merged(f"ties:density={density}", base, ours, base, 400)
     assert np.array_equal(found, expected, equal_nan=True)
+    assert found.tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("name", ["ties", "sce", "slerp", "della"])
