@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from git_nn.drivers.process import one_thread_per_product
+from git_nn.drivers.process import keep_freed_buffers, one_thread_per_product
 from git_nn.errors import GitNNError, MergeError
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _merged(asked: _Asked, sides: Sides) -> tuple[Rules, Merged]:
     from git_nn.drivers.progress import Meter, metered
     from git_nn.supply import Watch, merge_in
 
+    keep_freed_buffers()
     chosen = rules_for(asked.repo, asked.path, os.environ.get("GIT_NN_MERGE"))
     meter = Meter("Merging weights")
     with metered("Fetching weights") as begin:

@@ -94,9 +94,8 @@ def largest(change: Doubles, cut: Cut, block: Block) -> Doubles:
 
 def may_be_among(cut: Cut, change: Doubles) -> NDArray[np.bool_]:
     """Of a change as singles: all but zeros that ``largest`` may keep, and a few others."""
-    if cut.value <= 0:
-        return change != 0
-    return ~(np.abs(change) < np.float32(cut.value))
+    few: NDArray[np.bool_] = ~(np.abs(change) < np.float32(cut.value))
+    return few if cut.value > 0 else np.not_equal(change, 0)
 
 
 def share(density: float, size: int) -> int:
