@@ -5,8 +5,9 @@ the result, on every side (merge.placed). From there on they are merged, compute
 any tensor. The reordered versions are put into the store, coded against those that they are of.
 
 A tensor has rows of tokens where it is of floats, has as many rows as the tokenizer has ids on
-every side, or more, and either both sides made it longer, or its name says that its rows are
-embeddings (merge.rows). Tied weights go with their payload.
+every side, or more, and its name says that its rows are embeddings (merge.rows), or both sides
+gave it another number of rows, or it has on every side as many as such a tensor that a side
+resized. Tied weights go with their payload.
 """
 
 from __future__ import annotations
@@ -46,18 +47,26 @@ def reorder(
     versions = (sides.base, sides.ours, sides.theirs)
     shared = versions[0].stored.keys() & versions[1].stored.keys() & versions[2].stored.keys()
     contested = (name for name in shared if len({v.stored[name].oid for v in versions}) == 3)
-    if not any(_may_have_tokens(name, versions, rung) for name in contested):
+    able = [
+        name for name in contested if _can_match(name, versions) and rung(name).unit != "tensor"
+    ]
+    if not any(_stands_out(name, versions) for name in able):
         return None
     found = tokens()
     if found is None:
         return None
-    names = {
+    cut = {view.of for version in versions for view in _partial_views(version)}
+    able = [
         name
-        for name in shared
-        if _may_have_tokens(name, versions, rung)
+        for name in shared - cut
+        if _can_match(name, versions)
+        and rung(name).unit != "tensor"
         and _has_tokens(name, versions, found)
-        and all(_reader(version, name, store) for version in versions)
-    }
+    ]
+    sure = {name for name in able if _stands_out(name, versions)}
+    counts = {_rows(name, versions) for name in sure if len(set(_rows(name, versions))) > 1}
+    names = {name for name in able if name in sure or _rows(name, versions) in counts}
+    names = {name for name in names if all(_reader(v, name, store) for v in versions)}
     if not names:
         return None
     with into.batch() as batch:
@@ -94,34 +103,40 @@ def _held(decision: Decision, rows: Rows) -> Decision:
     return Conflict(name, base, ours, theirs, why, placed=True)
 
 
-def _may_have_tokens(name: str, versions: Versions, rung: Callable[[str], Rung]) -> bool:
+def _can_match(name: str, versions: Versions) -> bool:
+    """Whether it is a tensor of floats that differs in the number of rows at most."""
     entries = [version.stored[name] for version in versions]
-    base, ours, theirs = (entry.shape for entry in entries)
-    if not prod(base) or not base or len({(e.dtype, e.shape[1:]) for e in entries}) > 1:
+    if len({(e.dtype, e.shape[1:], bool(e.shape)) for e in entries}) > 1:
         return False
-    if entries[0].dtype.removesuffix("be") not in VALUES or not ours or not theirs:
-        return False
-    if base[0] >= min(ours[0], theirs[0]) and not is_named(name, base):
-        return False
-    return rung(name).unit != "tensor" and all(_is_whole(v, name) for v in versions)
+    dtype, shape = entries[0].dtype, entries[0].shape
+    return dtype.removesuffix("be") in VALUES and bool(shape) and prod(shape) > 0
+
+
+def _stands_out(name: str, versions: Versions) -> bool:
+    """Whether its name, or that both sides resized it, speaks for rows of tokens."""
+    base, ours, theirs = _rows(name, versions)
+    return base not in (ours, theirs) or is_named(name, versions[0].stored[name].shape)
+
+
+def _rows(name: str, versions: Versions) -> tuple[int, ...]:
+    return tuple(version.stored[name].shape[0] for version in versions)
 
 
 def _has_tokens(name: str, versions: Versions, placement: Placement) -> bool:
-    rows = [version.by_name[name].shape[0] for version in versions]
+    rows = _rows(name, versions)
     if length(placement.result) > rows[1] + rows[2]:
         return False
     return all(count >= length(ids) for count, ids in zip(rows, placement.sides, strict=True))
 
 
-def _is_whole(version: Pointer, name: str) -> bool:
-    """Whether all views on a payload are views on the whole of it."""
-    views = (e for e in version.entries if isinstance(e, Window) and e.of == name)
-    payload = version.by_name[name]
-    return all(
-        (view.dtype, view.shape, view.offset) == (payload.dtype, payload.shape, 0)
-        and view.strides == contiguous_strides(payload.shape)
-        for view in views
-    )
+def _partial_views(version: Pointer) -> Iterator[Window]:
+    """Views on another part of a payload than the whole of it."""
+    for view in version.entries:
+        if isinstance(view, Window):
+            payload = version.stored[view.of]
+            place = (view.dtype, view.shape, view.offset, view.strides)
+            if place != (payload.dtype, payload.shape, 0, contiguous_strides(payload.shape)):
+                yield view
 
 
 class _Work:
@@ -154,7 +169,7 @@ class _Work:
     def _order(self, name: str) -> Order:
         from git_nn.merge.placed import order
 
-        rows = tuple(version.by_name[name].shape[0] for version in self._versions)
+        rows = _rows(name, self._versions)
         if rows not in self._orders:
             self._orders[rows] = order(self._placement, rows)
         return self._orders[rows]
