@@ -4,10 +4,9 @@ Where both sides added tokens, the tensors with a row for each token get one row
 the result, on every side (merge.placed). From there on they are merged, computed and settled as
 any tensor. The reordered versions are put into the store, coded against those that they are of.
 
-A tensor has rows of tokens where it is of floats, has as many rows as the tokenizer has ids on
-every side, or more, and its name says that its rows are embeddings (merge.rows), or both sides
-gave it another number of rows, or it has on every side as many as such a tensor that a side
-resized. Tied weights go with their payload.
+A tensor of floats has rows of tokens where it has just as many rows as the tokenizer has ids on
+every side, and both sides resized it; or as many or more (padding), and its name says so; or on
+every side as many rows as such a tensor that was resized. Tied weights go with their payload.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from git_nn.container import Rows, Sides
 from git_nn.merge.decide import Conflict, Decision
-from git_nn.merge.rows import TOKEN, VALUES, Rung, is_named
+from git_nn.merge.rows import TOKEN, VALUES, Rung, is_of_tokens
 from git_nn.merge.tokens import Placement, Tokens, length
 from git_nn.model import open_pointer
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
@@ -50,7 +49,7 @@ def reorder(
     able = [
         name for name in contested if _can_match(name, versions) and rung(name).unit != "tensor"
     ]
-    if not any(_stands_out(name, versions) for name in able):
+    if not any(_is_resized(name, versions) or is_of_tokens(name) for name in able):
         return None
     found = tokens()
     if found is None:
@@ -63,7 +62,7 @@ def reorder(
         and rung(name).unit != "tensor"
         and _has_tokens(name, versions, found)
     ]
-    sure = {name for name in able if _stands_out(name, versions)}
+    sure = {name for name in able if is_of_tokens(name) or _is_exact(name, versions, found)}
     counts = {_rows(name, versions) for name in sure if len(set(_rows(name, versions))) > 1}
     names = {name for name in able if name in sure or _rows(name, versions) in counts}
     names = {name for name in names if all(_reader(v, name, store) for v in versions)}
@@ -112,10 +111,15 @@ def _can_match(name: str, versions: Versions) -> bool:
     return dtype.removesuffix("be") in VALUES and bool(shape) and prod(shape) > 0
 
 
-def _stands_out(name: str, versions: Versions) -> bool:
-    """Whether its name, or that both sides resized it, speaks for rows of tokens."""
+def _is_resized(name: str, versions: Versions) -> bool:
+    """Whether both sides gave it another number of rows."""
     base, ours, theirs = _rows(name, versions)
-    return base not in (ours, theirs) or is_named(name, versions[0].stored[name].shape)
+    return base not in (ours, theirs)
+
+
+def _is_exact(name: str, versions: Versions, placement: Placement) -> bool:
+    pairs = zip(_rows(name, versions), placement.sides, strict=True)
+    return _is_resized(name, versions) and all(rows == length(ids) for rows, ids in pairs)
 
 
 def _rows(name: str, versions: Versions) -> tuple[int, ...]:

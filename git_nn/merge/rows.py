@@ -41,6 +41,11 @@ _NAMED = re.compile(
     r"(?:.*_)?(?:embed|embd|embeddings?|emb)(?:_(?:tokens?|positions?|in|out))?(?:_[0-9]+)?"
     r"|wte|wpe|lm_head|embed_tokens_per_layer"
 )
+# Those of tokens, and not of positions, types or classes.
+_OF_TOKENS = re.compile(
+    r"embed_tokens(?:_per_layer)?|(?:word|tok|token)s?_emb(?:d|ed|eddings?)?|wte|lm_head"
+    r"|embed_(?:in|out)"
+)
 _HEADS = frozenset({"classifier", "head", "score"})
 _STACKED = re.compile(r"(?:.*_)?experts?")
 # Matrices that are several, one below the other; and those that mean nothing without another
@@ -126,14 +131,20 @@ def way(name: str, dtype: str, shapes: Sequence[Shape], rung: Rung) -> Way | Non
         return None
     if rung.unit == "element":
         return Way("element", "named")
-    if rung.vectors or (len(base) > 1 and (rung.asked or is_named(name, base))):
+    if rung.vectors or (len(base) > 1 and (rung.asked or _is_named(name, base))):
         return Way("row", "named")
     if len(base) == 2 and not _BOUND.search(name.lower()):
         return Way("row", "sparse")
     return Way("row", "resized") if base[0] != ours[0] or base[0] != theirs[0] else None
 
 
-def is_named(name: str, shape: Shape) -> bool:
+def is_of_tokens(name: str) -> bool:
+    """Whether the name says that a row is a token's, or an output for one."""
+    words = [word.split(":")[0] for word in re.split(r"[./]", name.lower()) if word]
+    return any(_OF_TOKENS.fullmatch(word) for word in words[-2:])
+
+
+def _is_named(name: str, shape: Shape) -> bool:
     """Whether the name says that a row is an embedding, a class or an expert."""
     words = [word for word in re.split(r"[./]", name.lower()) if word]
     last = words[-1].split(":")[0] if words else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from git_nn import tokenizers
 from git_nn.assemble import Sides, Wanted, seat
 from git_nn.clean import clean
 from git_nn.combine import Merged, merge_tensors, named, rules_for, unheard
@@ -47,8 +48,8 @@ _HEAD = 4096
 class Where:
     """What to merge in; ``override`` is the value of GIT_NN_MERGE.
 
-    ``advance`` is told of bytes of tensors that were read. ``tips`` are the commits that are
-    merged, ours first, each with its name.
+    ``advance`` is told of bytes of tensors that were read. ``tips`` are the commits of base, ours
+    and theirs, each with its name.
     """
 
     repo: Repository
@@ -67,7 +68,8 @@ def foresee(where: Where, branch: str) -> Preview:
     empty = Preview(branch, ours, theirs, bases, ())
     if empty.kind == "up-to-date":
         return empty
-    where = replace(where, tips=((ours, "HEAD"), (theirs, branch)))
+    start = bases[0] if bases else ""
+    where = replace(where, tips=((start, "the base"), (ours, "HEAD"), (theirs, branch)))
     met = merging.meetings(repo, bases[0] if bases else None, ours, theirs)
     attributes = lookup(repo, [meeting.path for meeting in met], ["filter", "merge"])
     files = [
@@ -177,7 +179,7 @@ def _merged(where: Where, file: File) -> File:
 def _planned(where: Where, file: File, sides: Sides, rules: Rules) -> File:
     made = merge_tensors(sides, rules, where.store, where.advance)
     if not isinstance(made, Merged):
-        file = _with_tensors(replace(file, becomes="merged"), made.decisions)
+        file = _with_tensors(replace(file, becomes="merged"), made.decisions, sides)
         return _seated(_noted(file, *made.notes), sides, made.wanted, rules, where.store)
     if made.whole:
         return _conflict(file, made.whole)
@@ -190,23 +192,28 @@ def _noted(file: File, *notes: str) -> File:
 
 
 def _sides(file: File, where: Where | None = None) -> Sides | None:
-    """The three versions; with what was measured of them where that may be asked for."""
+    """The three versions; with what stands beside them where that may be asked for."""
     base, ours, theirs = file.models
     if ours is None or theirs is None:
         return None
     found = Sides(base.pointer if base else None, ours.pointer, theirs.pointer)
     if where is None:
         return found
-    places = [Place(*tip, path) for tip, path in zip(where.tips, file.paths[1:], strict=True)]
-    return replace(found, known=of_places(where.repo, None, places))
+    places = [Place(*tip, path) for tip, path in zip(where.tips, file.paths, strict=True)]
+    found = replace(found, known=of_places(where.repo, None, places[1:]))
+    tokens = tokenizers.of_places(where.repo, file.path, places)
+    return tokenizers.matched(where.repo, found, tokens, where.store, where.store.raw)
 
 
-def _with_tensors(file: File, decisions: Sequence[Decision] | None) -> File:
+def _with_tensors(
+    file: File, decisions: Sequence[Decision] | None, sides: Sides | None = None
+) -> File:
     """The tensors that a side changed; without ``decisions`` by what each side has.
 
-    What a side renamed has the names of the result on every side, in ``models`` too.
+    What a side renamed has the names of the result on every side, in ``models`` too, and rows that
+    were matched are in one order.
     """
-    sides = _sides(file)
+    sides = sides or _sides(file)
     if sides is None:
         return file
     sides = named(sides)
