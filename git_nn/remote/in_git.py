@@ -87,14 +87,15 @@ class GitRemote:
     def publish(self, packs: Sequence[Outgoing], advance: Advance = silent) -> None:
         if not packs:
             return
-        there = set(_published(self._catalogue.entries()))
+        there = self._catalogue.entries()
         with self._catalogue.desk() as desk:
             entries: dict[str, str] = {}
             for pack in packs:
-                if pack.name not in there:
+                index, path = desk.blob(pack.index), _path(pack.name, PACK)
+                if path not in there or there.get(_path(pack.name, INDEX)) != index:
                     check(pack)
-                    entries[_path(pack.name, PACK)] = desk.blob(pack.path)
-                    entries[_path(pack.name, INDEX)] = desk.blob(pack.index)
+                    entries[path] = desk.blob(pack.path)
+                    entries[_path(pack.name, INDEX)] = index
             if entries:
                 desk.add(entries)
         for pack in packs:

@@ -229,6 +229,7 @@ class KeyedRemote:
         key = key_of(pack.name, PACK)
         may_be_there = self._arrived is None or pack.name in self._arrived
         if may_be_there and persistently(lambda: self.keys.size(key)) == pack.size:
+            self._drop_other_index(pack)
             advance(pack.size)
             return
         content = Content(pack.size, lambda: bytes_of(pack))
@@ -239,6 +240,14 @@ class KeyedRemote:
                 f"{self.label}: of {pack.size} bytes of a pack {arrived or 0} have arrived",
                 hint="run the same command again",
             )
+
+    def _drop_other_index(self, pack: Outgoing) -> None:
+        """Take a damaged index away: a key that is there is taken for what belongs there."""
+        key = key_of(pack.name, INDEX)
+        size = persistently(lambda: self.keys.size(key))
+        if size is None or (size == len(pack.index) and self._value(key, size) == pack.index):
+            return
+        persistently(lambda: self.keys.remove(key))
 
     def _name(self, pack: Outgoing) -> None:
         key = key_of(pack.name, INDEX)

@@ -76,6 +76,10 @@ class LfsRemote:
     def indexes(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         return self._list.indexes(names)
 
+    def doubt(self) -> None:
+        """Publish from now on only what the server itself says it has, whatever is listed."""
+        self._list.doubt()
+
     def expect(self, names: Collection[str]) -> None:
         listed = self._list.known() if names else {}
         self._places.expect([listed[name] for name in names if name in listed])

@@ -32,7 +32,12 @@ class PackList:
         self._ask = ask
         self._small: dict[str, bytes] = {}  # by Git blob
         self._there: dict[Item, bool] = {}  # what the server said
+        self._is_doubted = False
         self._lock = threading.Lock()
+
+    def doubt(self) -> None:
+        """Ask the server from now on, even if the list was made for it."""
+        self._is_doubted = True
 
     def now(self) -> dict[str, Item]:
         """The objects of the published packs by their names; one round trip."""
@@ -58,13 +63,15 @@ class PackList:
                 new[_pack_path(pack.name)] = desk.blob(pointer_text(item))
                 new[_index_path(pack.name)] = desk.blob(pack.index)
             desk.change(lambda old: {**self._without_lies(old), **new})
+        with self._lock:
+            self._there |= {item: True for _, item in packs}
 
     def remove(self, names: Collection[str]) -> None:
         self.catalogue.remove([f(name) for name in names for f in (_index_path, _pack_path)])
 
     def _published(self, entries: Mapping[str, str]) -> dict[str, Item]:
         listed = self._listed(entries)
-        if not listed or self._is_home(entries):
+        if not listed or (self._is_home(entries) and not self._is_doubted):
             return listed
         with self._lock:
             new = dict.fromkeys(item for item in listed.values() if item not in self._there)

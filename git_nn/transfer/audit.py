@@ -1,6 +1,7 @@
 """audit: has a remote, whole, all that its refs need? And sending again what it has not.
 
-1. Indexes are read anew, not from the clone's cache; each pack must have the length its index says.
+1. Indexes are read anew, not from the clone's cache; each pack must have the length its index says,
+   and a Git LFS server must say that it has it.
    With ``full`` each is downloaded and compared with its name, its index, and frame by frame.
 2. What counts as there stands in packs that are not damaged, with its segments and bases.
 3. A damaged pack is taken away only when nothing that is needed stands in it alone: everything
@@ -22,6 +23,7 @@ from git_nn.objects.oid import Oid
 from git_nn.reach import Needs, needs_of, place_of
 from git_nn.remote.base import Published, Remote
 from git_nn.remote.keys import KeyedRemote
+from git_nn.remote.lfs import LfsRemote
 from git_nn.store import frame, inspection
 from git_nn.store import index as indexes
 from git_nn.store.frame import DamageError
@@ -127,6 +129,8 @@ def _take_away(remote: Remote, names: Sequence[str]) -> None:
 
 
 def _look(repo: Repository, store: LocalStore, remote: Remote, name: str, *, full: bool) -> _State:
+    if isinstance(remote, LfsRemote):
+        remote.doubt()
     published = {pack.name: pack for pack in remote.packs()}
     known, bad = _indexes(remote, published)
     if full:

@@ -26,11 +26,25 @@ from git_nn.store.pack import write_file
 
 @dataclass(slots=True)
 class Holdings:
-    """The packs that ``remote`` had when it was asked, and their frames."""
+    """The packs that ``remote`` had when it was asked, and their frames.
+
+    ``damaged`` are published packs whose index is not to be believed, and why; they count as
+    not there.
+    """
 
     remote: Remote
     packs: Mapping[str, Index]
+    damaged: Mapping[str, str] = field(default_factory=dict)
     _homes: dict[bytes, list[str]] = field(default_factory=dict)
+
+    def damage(self) -> RemoteError | None:
+        """What to tell where something is missing that a damaged pack may have."""
+        for name, why in sorted(self.damaged.items()):
+            return RemoteError(
+                f"{self.remote.label}: the index of pack {name[:12]} is damaged: {why}",
+                hint="run 'git nn fsck --remote --repair' in a clone that has the weights",
+            )
+        return None
 
     def header(self, oid: Oid) -> Header | None:
         found = self.find(oid)
@@ -61,23 +75,23 @@ def _order(copy: tuple[str, Entry]) -> tuple[int, int, str]:
 def ask(remote: Remote, cache: Path) -> Holdings:
     """What ``remote`` has now; ``cache`` is the folder of its indexes in this clone.
 
-    A pack that has another length than its index says is none; a push sends it again.
+    A pack that has another length than its index says is none; a push sends it again, and what
+    stands in a pack whose index is damaged.
     """
     sizes = {pack.name: pack.size for pack in remote.packs() if (pack.size or 0) <= MAX_PACK}
     names = sizes.keys()
     _forget(cache, names)
     known = dict(_cached(cache, names))
+    damaged: dict[str, str] = {}
     for name, data in remote.indexes(names - known.keys()):
         try:
             known[name] = indexes.parse(data, name)
         except DamageError as error:
-            raise RemoteError(
-                f"{remote.label}: the index of pack {name[:12]} is damaged: {error}",
-                hint="run 'git nn fsck --remote' in a clone that has the weights",
-            ) from error
+            damaged[name] = str(error)
+            continue
         _keep(cache, name, data)
     whole = {name: one for name, one in known.items() if sizes[name] in (None, one.pack_size)}
-    return Holdings(remote, whole)
+    return Holdings(remote, whole, damaged)
 
 
 def _forget(cache: Path, names: Collection[str]) -> None:

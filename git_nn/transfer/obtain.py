@@ -72,14 +72,20 @@ def fetch_pointers(
 ) -> None:
     """Bring what ``pointers`` need and ``remote`` has; skeletons first, which name more.
 
-    RemoteError also where it has nothing at all: it may be a folder that is not mounted.
+    RemoteError also where it has nothing at all: it may be a folder that is not mounted; and,
+    after all else has come, where a damaged pack may have what is still missing.
     """
     holdings = ask(remote, store.folders.remote(remote.identity))
+    damage = holdings.damage()
     if not holdings.packs:
-        raise RemoteError(f"{remote.label} has no weights", hint="run 'git nn remote check'")
+        raise damage or RemoteError(
+            f"{remote.label} has no weights", hint="run 'git nn remote check'"
+        )
     skeletons = store.missing(dict.fromkeys(pointer.skeleton for pointer in pointers))
     fetch(store, holdings, skeletons)
     wanted: dict[Oid, None] = {}
     for pointer in pointers:
         wanted |= dict.fromkeys(lacks(store, pointer))
     fetch(store, holdings, wanted, begin)
+    if damage and store.missing(wanted):
+        raise damage

@@ -155,6 +155,8 @@ def _needed(
 
 def _plan(store: LocalStore, remote: KeyedRemote, roots: Collection[Oid], limit: float) -> Sweep:
     holdings = ask(remote, store.folders.remote(remote.identity))
+    if damage := holdings.damage():  # what is needed for its frames is not known
+        raise damage
     trash = _indexes(remote, remote.trash())
     everything = {**{item.name: index for item, index in trash}, **holdings.packs}
     live = _closure(store, holdings, everything, roots)

@@ -1,7 +1,8 @@
 """What every remote must do, whatever it is made of. Subclassed in test_remotes.py.
 
 A subclass gives ``connect``: each call another connection to the same place, which is empty when
-a test begins, and ``published_bytes``: what stands there by its name, read without git-nn.
+a test begins, and ``published_bytes`` and ``plant_index``: what stands there by its name, read and
+changed without git-nn.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ class Shop:
         fetch(self.store, ask(remote, self.cache), oids)
 
 
+def flipped(index: bytes) -> bytes:
+    """With one bit that is not what it was."""
+    middle = len(index) // 2
+    return index[:middle] + bytes([index[middle] ^ 1]) + index[middle + 1 :]
+
+
 class RemoteContract:
     @pytest.fixture
     def connect(self, tmp_path: Path) -> Connect:
@@ -91,6 +98,10 @@ class RemoteContract:
 
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         """The bytes of a pack as they stand at the remote; read with other means than ours."""
+        raise NotImplementedError
+
+    def plant_index(self, tmp_path: Path, name: str, data: bytes) -> None:
+        """Make ``data`` the index of a published pack, without git-nn."""
         raise NotImplementedError
 
     # -- nothing there
@@ -438,6 +449,50 @@ class RemoteContract:
             index.chmod(0o644)
             index.write_bytes(index.read_bytes()[:-1])
             assert ask(remote, far.cache).find(oid) is not None
+
+    # -- an index that is damaged there
+
+    @pytest.mark.parametrize("damage", [lambda it: it[:-9], flipped, lambda _: b""])
+    def test_the_other_packs_come_though_an_index_is_damaged(
+        self, connect: Connect, tmp_path: Path, damage: Callable[[bytes], bytes]
+    ) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        oids = [near.put(normal(seed, 50, 20).tobytes()) for seed in range(3)]
+        with connect() as remote:
+            for oid in oids:
+                near.send(remote, [oid])
+            bad, _ = ask(remote, near.cache).find(oids[1]) or ("", None)
+            ((_, index),) = remote.indexes([bad])
+            self.plant_index(tmp_path, bad, damage(index))
+        with connect() as remote:
+            holdings = ask(remote, far.cache)
+            assert holdings.damaged.keys() == {bad}
+            assert bad[:12] in str(holdings.damage())
+            assert holdings.find(oids[1]) is None
+            fetch(far.store, holdings, oids)
+        assert [far.get(oid) for oid in (oids[0], oids[2])] == [
+            near.get(oids[0]),
+            near.get(oids[2]),
+        ]
+        assert far.store.missing(oids) == [oids[1]]
+
+    def test_a_damaged_index_is_replaced_by_who_sends_the_same_pack(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        near, far = Shop(tmp_path / "near"), Shop(tmp_path / "far")
+        oid = near.put(normal(1, 50, 20).tobytes())
+        with connect() as remote:
+            near.send(remote, [oid])
+            (name,) = names(remote)
+            ((_, index),) = remote.indexes([name])
+            self.plant_index(tmp_path, name, flipped(index))
+        with connect() as remote:
+            assert near.send(remote, [oid]) == 1
+            assert near.send(remote, [oid]) == 0
+            assert names(remote) == {name}
+        with connect() as remote:
+            far.bring(remote, [oid])
+        assert far.get(oid) == near.get(oid)
 
 
 class KeyedContract(RemoteContract):

@@ -17,7 +17,7 @@ from git_nn.remote.keys import KeyedRemote
 from git_nn.remote.lfs import LfsRemote
 from git_nn.remote.ssh import open_folder
 from tests.contract.remote_contract import Connect, KeyedContract, RemoteContract, made
-from tests.support.git_servers import bare, clone, git, http_backend
+from tests.support.git_servers import bare, clone, git, http_backend, put_entry
 from tests.support.lfs_server import LfsServer
 from tests.support.s3_server import S3Server
 from tests.support.ssh_server import SshServer
@@ -31,6 +31,11 @@ class TestFolder(KeyedContract):
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         (path,) = (tmp_path / "remote").rglob(f"{name}.nnp")
         return path.read_bytes()
+
+    def plant_index(self, tmp_path: Path, name: str, data: bytes) -> None:
+        (path,) = (tmp_path / "remote").rglob(f"{name}.idx")
+        path.chmod(0o644)
+        path.write_bytes(data)
 
 
 class TestSsh(KeyedContract):
@@ -48,6 +53,11 @@ class TestSsh(KeyedContract):
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         (path,) = (tmp_path / "remote").rglob(f"{name}.nnp")
         return path.read_bytes()
+
+    def plant_index(self, tmp_path: Path, name: str, data: bytes) -> None:
+        (path,) = (tmp_path / "remote").rglob(f"{name}.idx")
+        path.chmod(0o644)
+        path.write_bytes(data)
 
 
 class TestBucket(KeyedContract):
@@ -67,6 +77,9 @@ class TestBucket(KeyedContract):
 
     def published_bytes(self, tmp_path: Path, name: str) -> bytes:
         return self.server.value(self.bucket, f"some/prefix/packs/{name[:2]}/{name}.nnp")
+
+    def plant_index(self, tmp_path: Path, name: str, data: bytes) -> None:
+        self.server.put(self.bucket, f"some/prefix/packs/{name[:2]}/{name}.idx", data)
 
 
 class TestBucketWithoutConditions(TestBucket):
@@ -104,6 +117,9 @@ class TestInGit(RemoteContract):
         path = f"refs/nn/packs:packs/{name[:2]}/{name}.nnp"
         return git(tmp_path / "far.git", "cat-file", "blob", path)
 
+    def plant_index(self, tmp_path: Path, name: str, data: bytes) -> None:
+        put_entry(tmp_path / "far.git", "refs/nn/packs", f"packs/{name[:2]}/{name}.idx", data)
+
 
 class TestGitHttp(TestInGit):
     """git http-backend behind nginx: a SHA-256 repository that does not filter, with a password."""
@@ -133,3 +149,6 @@ class TestLfs(RemoteContract):
         assert len(pointer.splitlines()) == 3
         oid = pointer.partition("oid sha256:")[2][:64]
         return self.server.stored(tmp_path.name, oid).read_bytes()
+
+    def plant_index(self, tmp_path: Path, name: str, data: bytes) -> None:
+        put_entry(tmp_path / "far.git", "refs/nn/catalog", f"idx/{name[:2]}/{name}", data)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.damage import flip, nn_dir, truncate, weights
 from tests.support.git import Repo
+from tests.support.git_servers import put_entry
+from tests.support.lfs_server import LfsServer
 
 NAME = "model.safetensors"
 
@@ -94,3 +97,44 @@ def test_a_damaged_pack_stays_where_the_weights_are_not_here(near: Repo, far: Re
     told = near.nn("fsck", "--remote", "--full", "--repair", code=4)
     assert "nor is it here" in told.text
     assert [path.name for path in files(far, ".nnp")] == before
+
+
+def test_a_fetch_goes_on_without_a_damaged_index_and_says_which(
+    near: Repo, far: Repo, tmp_path: Path
+) -> None:
+    shutil.rmtree(far.path / "nn")
+    near.git("config", "nn.url", "git")
+    near.nn("push", "origin", "HEAD~1")
+    argv = ("ls-tree", "-r", "--name-only", "refs/nn/packs")
+    (path,) = (path for path in far.git(*argv).text.split() if path.endswith(".idx"))
+    near.write("other.safetensors", weights(9, "v", rows=70))
+    near.commit("another model")
+    near.git("push", "-q", "origin", "main")
+    put_entry(far.path, "refs/nn/packs", path, b"damaged")
+    name = Path(path).stem[:12]
+    Repo(tmp_path).nn("install")
+    far.git("clone", "-q", "-c", "nn.url=git", far.path.as_uri(), str(tmp_path / "new"))
+    new = Repo(tmp_path / "new")
+    assert new.read("other.safetensors") == weights(9, "v", rows=70)
+    told = new.nn("fetch", "--all", code=3).errors
+    assert f"the index of pack {name} is damaged" in told
+    assert "git nn fsck --remote --repair" in told
+    assert name in near.nn("fsck", "--remote", code=4).text
+    near.nn("fsck", "--remote", "--repair")
+    new.nn("fetch", "--all")
+    new.nn("fsck")
+
+
+def test_a_git_lfs_server_that_lost_an_object_is_found_out_without_a_download(
+    near: Repo, tmp_path: Path, lfs_server: LfsServer
+) -> None:
+    near.git("config", "nn.url", f"lfs+{lfs_server.endpoint(tmp_path.name)}")
+    near.nn("push", "origin", "HEAD~1")
+    assert near.nn("fsck", "--remote").text.startswith("ok: 1 pack")
+    objects = list(lfs_server.stored(tmp_path.name, "").iterdir())
+    for path in objects:
+        path.unlink()
+    assert f"tensor w of {NAME}" in near.nn("fsck", "--remote", code=3).text
+    is_mended(near)
+    assert [path.exists() for path in objects] == [True] * len(objects)
+    near.nn("fsck", "--remote", "--full")

@@ -22,6 +22,26 @@ def git(folder: Path, *argv: str) -> bytes:
     return done.stdout
 
 
+def put_entry(folder: Path, ref: str, path: str, data: bytes) -> None:
+    """Make ``data`` what stands under ``path`` in the tree of a ref, in a commit of its own."""
+    index = folder / "index-of-put-entry"
+    who = {
+        f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
+    }
+    env = {**os.environ, **who, "GIT_INDEX_FILE": str(index)}
+
+    def run(*argv: str, stdin: bytes = b"") -> str:
+        done = subprocess.run(("git", *argv), cwd=folder, env=env, input=stdin, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    blob = run("hash-object", "-w", "--stdin", stdin=data)
+    run("read-tree", ref)
+    run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+    run("update-ref", ref, run("commit-tree", run("write-tree"), "-m", "another entry"))
+    index.unlink()
+
+
 def bare(path: Path, *, filters: bool = True, object_format: str = "sha1") -> Path:
     """A new bare repository that anybody may push to over HTTP."""
     path.mkdir(parents=True)

@@ -49,6 +49,9 @@ class S3Server:
         data: bytes = self.client().get_object(Bucket=bucket, Key=key)["Body"].read()
         return data
 
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        self.client().put_object(Bucket=bucket, Key=key, Body=data)
+
 
 @contextmanager
 def moto() -> Iterator[S3Server]:
