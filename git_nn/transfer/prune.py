@@ -1,7 +1,8 @@
 """prune: free the space of what a remote holds and no checkout here needs.
 
 1. An object goes only when a remote that was asked a moment ago has all of it, in packs of the
-   right length, and when refs of that remote need it: else its garbage collection may take it.
+   right length (a Git LFS server: says that it has them), and when refs of that remote need it:
+   else its garbage collection may take it.
 2. What checkouts, indexes, stashes, operations under way and recent tips need stays, and so do
    skeletons, which tell what else is needed, and whatever no pointer in Git is known to need.
 3. Nothing goes to the trash, out of which a reader would bring it back; what is kept of a pack is
@@ -24,6 +25,7 @@ from git_nn.reach import Needs, find_needs, needs_at, needs_of, standing
 from git_nn.remote.address import resolve
 from git_nn.remote.base import Remote
 from git_nn.remote.keys import KeyedRemote
+from git_nn.remote.lfs import LfsRemote
 from git_nn.store.local import LocalStore
 from git_nn.transfer.choose import Choice, recent
 from git_nn.transfer.holdings import ask
@@ -100,6 +102,8 @@ def _held_by(
 ) -> Iterator[Oid]:
     if _is_ours(store, remote):
         raise UsageError(f"{remote.label} is the store of this very clone")
+    if isinstance(remote, LfsRemote):
+        remote.doubt()
     theirs = needs_of(repo, store, tips_of(repo, name).here).objects
     wanted = [oid for oid in needs.objects if oid in theirs]
     lacking = set(missing_at(store, ask(remote, store.folders.remote(remote.identity)), wanted))

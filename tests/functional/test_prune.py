@@ -12,6 +12,7 @@ import pytest
 from tests.functional.test_gc import SYSTEM_DEATH
 from tests.support.damage import forget_reflogs, nn_dir, weights
 from tests.support.git import Repo
+from tests.support.lfs_server import LfsServer
 
 NAME = "model.safetensors"
 
@@ -121,6 +122,20 @@ def test_killed_anywhere_it_loses_nothing(near: Repo, call: int) -> None:
     near.nn("fsck")
     near.git("checkout", "-q", "HEAD~2")
     assert near.read(NAME) == weights(1)
+
+
+def test_what_a_git_lfs_server_has_lost_stays_here(
+    near: Repo, far: Repo, lfs_server: LfsServer
+) -> None:
+    """The list of its packs may be from before."""
+    place = far.path.parent.name
+    near.git("config", "nn.url", f"lfs+{lfs_server.endpoint(place)}")
+    near.nn("push", "origin", "origin/main")
+    assert prune(near, "-n")["objects"] == 1
+    for path in lfs_server.stored(place, "").iterdir():
+        path.unlink()
+    assert prune(near)["objects"] == 0
+    assert tensors_here(near, "HEAD~2")
 
 
 def test_git_lfs_in_the_same_repository_harms_nothing(near: Repo) -> None:
