@@ -2,7 +2,8 @@
 
 ``git checkout --theirs`` and ``git add`` end a conflict and tell us nothing; the conflict record
 stays behind. Where a commit, or the index of a merge that is not committed yet, has a
-result of exactly the versions of such a record, the sides that were taken are remembered.
+result of exactly the versions of such a record, the sides that were taken are remembered, and
+of what is no side's the content.
 
 An aborted merge leaves a record behind, too, and looks like "ours": so nothing is believed
 but a merge whose both sides can be seen.
@@ -14,28 +15,42 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-from git_nn import conflicts, settled
-from git_nn.conflicts import Record, Tensor
+from git_nn import conflicts
+from git_nn.conflicts import Record, Spec, Tensor
 from git_nn.errors import PointerError, StoreError
 from git_nn.gitio.repository import Repository
 from git_nn.merge.decide import Side
 from git_nn.objects import pointer as pointers
-from git_nn.objects.pointer import Pointer, looks_like_pointer
+from git_nn.objects.pointer import Pointer, Stored, looks_like_pointer
 
 _HEADS = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD")
+_LATEST = ("log", "--walk-reflogs", "--merges", "--max-count=5", "--format=%H", "HEAD", "--")
 
 
 def learn(repo: Repository) -> None:
-    """Remember the sides that were taken for the records that no longer hold."""
+    """Remember how the conflicts of records that no longer hold were settled.
+
+    In a merge driver only commits are looked at: the index is about to be another one.
+    """
     for record in conflicts.stale(repo):
+        from git_nn import settled  # seldom needed, and asked for by every checkout
+
         result = _result(repo, record)
         if result is None:
             continue
         for tensor in record.tensors:
-            side = _side(tensor, conflicts.spec_of(result, tensor.name))
-            if side is not None:
+            how = _side(tensor, conflicts.spec_of(result, tensor.name)) or _content(result, tensor)
+            if how is not None:
                 with suppress(StoreError):
-                    settled.note(repo, tensor, side)
+                    settled.note(repo, tensor, how)
+
+
+def _content(result: Pointer, tensor: Tensor) -> Spec | None:
+    """What a person has put there, if it is a tensor that fits any file."""
+    entry = result.by_name.get(tensor.name)
+    if not isinstance(entry, Stored) or entry.form:
+        return None
+    return conflicts.spec_of(result, tensor.name)
 
 
 def _side(tensor: Tensor, found: conflicts.Spec | None) -> Side | None:
@@ -67,9 +82,10 @@ def _result(repo: Repository, record: Record) -> Pointer | None:
 def _merges(repo: Repository) -> Iterator[tuple[str, str, str]]:
     """Where ours, theirs and the result of merges are; an empty revision is the index."""
     for head in _HEADS:
-        if (repo.git_dir / head).exists():
+        if (repo.git_dir / head).exists() and not conflicts.is_locked(repo):
             yield "HEAD", head, ""
-    yield "HEAD^1", "HEAD^2", "HEAD"
+    for commit in repo.git(*_LATEST, check=False).decode().split():
+        yield f"{commit}^1", f"{commit}^2", commit
     with suppress(OSError):
         done = (repo.git_dir / "rebase-merge" / "done").read_text("utf-8", "replace")
         picks = [line.split()[1] for line in done.splitlines() if len(line.split()) > 1]

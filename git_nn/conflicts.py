@@ -142,24 +142,23 @@ def current(repo: Repository) -> list[Record]:
     here = str(repo.git_dir)
     versions = unmerged(repo)
     held = [r for r in records if r.git_dir == here and blobs(versions.get(r.path, {})) == r.blobs]
-    if not _is_locked(repo):
+    if not is_locked(repo):
         for record in records:
             if record not in held and (record.git_dir == here or not Path(record.git_dir).exists()):
                 drop(repo, record)
     return sorted(held, key=lambda record: record.path)
 
 
-def _is_locked(repo: Repository) -> bool:
+def is_locked(repo: Repository) -> bool:
+    """Whether Git is about to write the index."""
     return repo.index_file.with_name(repo.index_file.name + ".lock").exists()
 
 
 def stale(repo: Repository) -> list[Record]:
     """The records of this worktree that no longer hold and are not dropped yet.
 
-    None while Git keeps the index locked: then a merge is under way.
+    While Git keeps the index locked a merge is under way, and its own are among them.
     """
-    if _is_locked(repo):
-        return []
     here = str(repo.git_dir)
     records = [record for record in _readable(repo) if record.git_dir == here]
     versions = unmerged(repo) if records else {}
@@ -214,14 +213,12 @@ def _encode(record: Record) -> bytes:
 def as_json(tensor: Tensor) -> dict[str, Any]:
     """``{"name", "why", "base", "ours", "theirs"}``, as in docs/spec-conflicts.md."""
     sides = {"base": tensor.base, "ours": tensor.ours, "theirs": tensor.theirs}
-    return {
-        "name": tensor.name,
-        "why": tensor.why,
-        **{
-            side: spec and {"dtype": spec.dtype, "shape": spec.shape, "oid": spec.oid}
-            for side, spec in sides.items()
-        },
-    }
+    specs = {side: spec and spec_json(spec) for side, spec in sides.items()}
+    return {"name": tensor.name, "why": tensor.why, **specs}
+
+
+def spec_json(spec: Spec) -> dict[str, Any]:
+    return {"dtype": spec.dtype, "shape": spec.shape, "oid": spec.oid}
 
 
 def _read(path: Path) -> Record:
@@ -244,11 +241,12 @@ def _read(path: Path) -> Record:
 
 def tensor_of(value: dict[str, Any]) -> Tensor:
     """The inverse of ``as_json``; KeyError, TypeError or ValueError where it is none."""
-    base, ours, theirs = (_decode_spec(value[side]) for side in ("base", "ours", "theirs"))
+    base, ours, theirs = (
+        value[side] and spec_from(value[side]) for side in ("base", "ours", "theirs")
+    )
     return Tensor(value["name"], value["why"], base, ours, theirs)
 
 
-def _decode_spec(value: dict[str, Any] | None) -> Spec | None:
-    if value is None:
-        return None
+def spec_from(value: dict[str, Any]) -> Spec:
+    """The inverse of ``spec_json``, with its errors."""
     return Spec(value["dtype"], tuple(value["shape"]), value["oid"])

@@ -13,10 +13,12 @@ that the skeleton names; so skeletons are read from the store.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from git_nn.errors import (
@@ -112,7 +114,15 @@ def find_needs(
     _look_at_all(repo, revisions.reachable(repo), store, needs, strict=strict)
     for record in sorted((repo.nn_dir / "merge").glob("*.json")):
         needs.mentioned.update(_mentions(record.read_bytes()))
+    for record in (repo.nn_dir / "settled").glob("*.json"):
+        needs.mentioned.update(_remembered(record))
     return needs
+
+
+def _remembered(record: Path) -> Iterator[Oid]:
+    """What is remembered of a tensor that was edited by hand (docs/spec-conflicts.md)."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        yield Oid(bytes.fromhex(json.loads(record.read_bytes())["choice"]["content"]["oid"]))
 
 
 def needs_of(repo: Repository, store: Store, revs: Sequence[str]) -> Needs:

@@ -20,7 +20,7 @@ from git_nn import conflicts, origins, smudge, tokenizers
 from git_nn.assemble import Sides, assemble
 from git_nn.clean import clean
 from git_nn.combine import Merged, carry_out, in_company, named, rules_for
-from git_nn.conflicts import Blobs, Record
+from git_nn.conflicts import Blobs, Record, Spec
 from git_nn.errors import PointerError, StoreError, UsageError
 from git_nn.formats.base import BytesSource
 from git_nn.gitio import index
@@ -32,10 +32,13 @@ from git_nn.materialise import open_parent
 from git_nn.merge.decide import Conflict, Decision, Side, Take, settle
 from git_nn.merge.report import told
 from git_nn.merge.rules import Choice, Rules, mean_for
+from git_nn.merge.trailers import HAND
 from git_nn.model import open_pointer
 from git_nn.objects import pointer as pointers
 from git_nn.objects.names import escape
-from git_nn.objects.pointer import Pointer, looks_like_pointer, render
+from git_nn.objects.oid import Oid
+from git_nn.objects.pointer import Pointer, Stored, looks_like_pointer, render
+from git_nn.objects.tensor import nbytes
 from git_nn.origins import NOTHING, Origin
 from git_nn.smudge import FileSink
 from git_nn.statistics import is_statistics, of_blobs
@@ -238,15 +241,16 @@ class Settled:
 
 def settle_tensors(
     file: Unsettled,
-    how: Side | Choice,
+    how: Side | Choice | Spec,
     patterns: Sequence[str],
     store: Store,
     scratch: Path,
 ) -> Settled:
     """Settle the open tensors that match ``patterns`` (all when none); nothing is written.
 
-    Raises UsageError where ``how`` makes no sense for the file, MergeError where no file
-    can hold the result. Tensors that a strategy cannot give stay open, with the reason.
+    A Spec is a content that the store has. Raises UsageError where ``how`` makes no sense for
+    the file, MergeError where no file can hold the result. Tensors that a strategy cannot give
+    stay open, with the reason.
     """
     if how == "base" and file.sides.base is None:
         raise UsageError(
@@ -273,7 +277,7 @@ def settle_tensors(
     result, notes = assemble(file.sides, wanted, store, scratch, file.result)
     names = {decision.name for decision in done}
     still = tuple(left.get(c.name, c) for c in file.open if c.name not in names)
-    after = replace(file, result=result, open=still, origin=file.origin.then(str(how), names))
+    after = replace(file, result=result, open=still, origin=file.origin.then(_word(how), names))
     return Settled(after, made.decisions, (*made.notes, *told(made.decisions), *notes))
 
 
@@ -286,18 +290,31 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) or name == pattern for pattern in patterns)
 
 
-def _decide(conflict: Conflict, how: Side | Choice) -> Decision:
+def _word(how: Side | Choice | Spec) -> str:
+    """As in trailers: what somebody edited nobody can make again."""
+    return HAND if isinstance(how, Spec) else str(how)
+
+
+def tensor_of(name: str, content: Spec) -> Stored:
+    """The tensor with that content; ValueError where it is none."""
+    dtype, shape = content.dtype, content.shape
+    return Stored(name, dtype, shape, Oid(bytes.fromhex(content.oid)), nbytes(dtype, shape))
+
+
+def _decide(conflict: Conflict, how: Side | Choice | Spec) -> Decision:
     if isinstance(how, Choice):
         return settle(conflict, how)
+    if isinstance(how, Spec):
+        return Take(conflict.name, "both", tensor_of(conflict.name, how))
     entries = {"base": conflict.base, "ours": conflict.ours, "theirs": conflict.theirs}
     source = "unchanged" if how == "base" else how
     return Take(conflict.name, source, entries[how])
 
 
-def _settle_whole(file: Unsettled, how: Side | Choice, patterns: Sequence[str]) -> Settled:
+def _settle_whole(file: Unsettled, how: Side | Choice | Spec, patterns: Sequence[str]) -> Settled:
     if isinstance(how, Choice) and how.strategy in ("ours", "theirs"):
         how = "ours" if how.strategy == "ours" else "theirs"
-    if patterns or isinstance(how, Choice):
+    if patterns or isinstance(how, Choice | Spec):
         raise UsageError(
             f"{shown(file.path)} conflicts as a whole: {file.whole}",
             hint="settle it with --ours, --theirs or --base and no tensor names",

@@ -1,8 +1,8 @@
 """settled: how conflicts of tensors were settled before, so that the same one need not be again.
 
 Git's rerere knows conflicts by the text between markers; here one is known by the contents
-of the three tensors, and what is remembered is the choice and not the bytes
-(docs/spec-conflicts.md). So it may be forgotten at any time, and gc need not know of it.
+of the three tensors. What is remembered is the choice and not the bytes; of a tensor that a
+person edited it is the content's id, which gc keeps (docs/spec-conflicts.md).
 
 1. Only an equal base and equal sides are the same conflict; the sides may be swapped.
 2. What is remembered is used where somebody asks or has said so (``nn.rerere``), and told.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from git_nn import conflicts
-from git_nn.conflicts import Tensor
+from git_nn.conflicts import Spec, Tensor
 from git_nn.errors import MergeError, StoreError, UsageError
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
@@ -30,20 +30,20 @@ from git_nn.merge.decide import Conflict, Side
 from git_nn.merge.report import plural
 from git_nn.merge.rules import Choice, parse
 from git_nn.objects.oid import oid_of
-from git_nn.resolve import Settled, Unsettled, settle_tensors
+from git_nn.resolve import Settled, Unsettled, settle_tensors, tensor_of
 from git_nn.store.base import Store
 
 VERSION = 1
 KEPT = 5000  # a record is less than a kilobyte
 SETTING, GITS = "nn.rerere", "rerere.enabled"
 
-How = Side | Choice
+How = Side | Choice | Spec
 _SWAPPED: dict[Side, Side] = {"ours": "theirs", "theirs": "ours", "base": "base"}
 # A choice for swapped sides: the parameter that counts from the other end, or the same choice.
-_MIRRORED = {"mean": "weight", "slerp": "t", "nuslerp": "t"}
+_MIRRORED = {"mean": "weight", "fisher": "weight", "slerp": "t", "nuslerp": "t"}
 _SYMMETRIC = frozenset({
     "task-arithmetic", "model-stock", "ties", "breadcrumbs", "dare-linear", "dare-ties", "della",
-    "sce", "iso-c", "tsv",
+    "sce", "iso-c", "tsv", "regmean",
 })  # fmt: skip
 
 
@@ -95,7 +95,9 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 # --- recalling --------------------------------------------------------------------------
 
 
-def recall(repo: Repository, file: Unsettled, patterns: Sequence[str] = ()) -> dict[How, list[str]]:
+def recall(
+    repo: Repository, store: Store, file: Unsettled, patterns: Sequence[str] = ()
+) -> dict[How, list[str]]:
     """What was chosen before for the open tensors (that match), with their names."""
     found: dict[How, list[str]] = {}
     folder = _folder(repo)
@@ -107,9 +109,13 @@ def recall(repo: Repository, file: Unsettled, patterns: Sequence[str] = ()) -> d
         tensor = _tensor(file, conflict)
         record = _read(folder / _name(tensor))
         how = None if record is None else _for(tensor, record)
-        if how is not None:
+        if how is not None and _is_here(how, store):
             found.setdefault(how, []).append(conflict.name)
     return found
+
+
+def _is_here(how: How, store: Store) -> bool:
+    return not isinstance(how, Spec) or store.size(tensor_of("", how).oid) is not None
 
 
 def again(repo: Repository, store: Store, file: Unsettled, patterns: Sequence[str] = ()) -> Settled:
@@ -118,7 +124,7 @@ def again(repo: Repository, store: Store, file: Unsettled, patterns: Sequence[st
     The notes tell of every choice. What was never settled before stays open.
     """
     notes: list[str] = []
-    for how, names in recall(repo, file, patterns).items():
+    for how, names in recall(repo, store, file, patterns).items():
         try:
             done = settle_named(file, how, names, store, repo.nn_dir / "tmp")
         except (MergeError, UsageError) as error:
@@ -126,7 +132,8 @@ def again(repo: Repository, store: Store, file: Unsettled, patterns: Sequence[st
             continue
         count = len(file.open) - len(done.file.open)
         file = done.file
-        notes += [f"{count} {plural(count)} settled as before: {how}", *done.notes]
+        words = "as edited by hand" if isinstance(how, Spec) else how
+        notes += [f"{count} {plural(count)} settled as before: {words}", *done.notes]
     return Settled(file, (), tuple(notes))
 
 
@@ -155,6 +162,8 @@ def _for(tensor: Tensor, record: _Record) -> How | None:
         return how
     if (tensor.theirs, tensor.ours) != (known.ours, known.theirs):
         return None
+    if isinstance(how, Spec):
+        return how
     if not isinstance(how, Choice):
         return _SWAPPED[how]
     if how.strategy in _SYMMETRIC:
@@ -236,6 +245,8 @@ def _trim(folder: Path) -> None:
 def _encode(how: How) -> dict[str, Any]:
     if isinstance(how, Choice):
         return {"strategy": how.strategy, "parameters": dict(how.parameters)}
+    if isinstance(how, Spec):
+        return {"content": conflicts.spec_json(how)}
     return {"side": how}
 
 
@@ -253,6 +264,10 @@ def _decode(value: dict[str, Any]) -> How:
     for side in _SWAPPED:
         if value.get("side") == side:
             return side
+    if "content" in value:
+        found = conflicts.spec_from(value["content"])
+        tensor_of("", found)  # ValueError where it is no tensor
+        return found
     words = ",".join(f"{key}={number!r}" for key, number in value["parameters"].items())
     choice = parse(f"{value['strategy']}:{words}" if words else value["strategy"], "a record")
     if choice is None:

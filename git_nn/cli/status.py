@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from git_nn.by_hand import learn
 from git_nn.cli.advice import installed
 from git_nn.cli.amounts import count
 from git_nn.cli.words import from_here
@@ -30,6 +31,7 @@ def command(*, as_json: bool) -> None:
     the state is.
     """
     repo = open_repository()
+    learn(repo)
     status = read_status(repo)
     if as_json:
         click.echo(json.dumps(_as_json(status), indent=2))

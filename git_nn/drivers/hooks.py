@@ -76,9 +76,12 @@ def _after(name: str, arguments: tuple[str, ...]) -> None:
 
 
 def _prepare(_: str, arguments: tuple[str, ...]) -> None:
+    from git_nn.by_hand import learn
     from git_nn.drivers.merge_message import prepare
 
-    prepare(open_repository(), Path(arguments[0]))
+    repo = open_repository()
+    prepare(repo, Path(arguments[0]))
+    learn(repo)
 
 
 _NEVER_STOP: dict[str, Callable[[str, tuple[str, ...]], None]] = {
@@ -89,9 +92,10 @@ _NEVER_STOP: dict[str, Callable[[str, tuple[str, ...]], None]] = {
 
 
 def _drop_stale_conflicts(repo: Repository) -> None:
-    from git_nn import conflicts
+    from git_nn import by_hand, conflicts
 
     try:
+        by_hand.learn(repo)
         conflicts.current(repo)
     except GitNNError as error:
         print(f"git-nn: {error}", file=sys.stderr)

@@ -138,12 +138,13 @@ def _remember(asked: _Asked, sides: Sides, chosen: Rules, merged: Merged) -> Uns
 
 def _as_before(asked: _Asked, file: Unsettled) -> bool:
     """Settle what was settled before, or offer it; whether Git may take the file as merged."""
-    from git_nn import conflicts, origins, settled
+    from git_nn import by_hand, conflicts, origins, settled
     from git_nn.resolve import record_of
 
     repo = asked.repo
+    by_hand.learn(repo)
     if not settled.is_automatic(repo):
-        count = sum(map(len, settled.recall(repo, file).values()))
+        count = sum(map(len, settled.recall(repo, asked.store, file).values()))
         if count:
             _say(f"  {count} settled before; to do so again: git nn resolve --again", prefix="")
         return False

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from tests.support.git import Repo
+from tests.support.models import safetensors_file
 from tests.support.stock import MODEL, Past, Stock, arrays, holds, in_conflict, is_model, model
 
 
@@ -124,6 +126,60 @@ def test_a_side_that_was_taken_by_hand_is_remembered(past: Past) -> None:
     assert "1 settled before" in repo.git("merge", "side", code=1).errors
     repo.nn("resolve", "--again")
     is_model(repo, MODEL, arrays("a2b1c1"))
+
+
+def edited(past: Past) -> Repo:
+    """A merge that was settled by writing a tensor that is neither side's; back before it."""
+    repo = past.fork("a1", "a2b1")
+    repo.git("merge", "-q", "side", code=1)
+    repo.write(MODEL, safetensors_file(EDITED))
+    repo.git("add", MODEL)
+    repo.git("commit", "-q", "--no-edit")
+    repo.git("reset", "-q", "--hard", "HEAD^")
+    return repo
+
+
+EDITED = arrays("b1") | {"a": np.full((3, 4), 7, np.float32)}
+
+
+def test_a_tensor_that_was_edited_by_hand_is_offered_again(past: Past) -> None:
+    repo = edited(past)
+    assert "1 settled before" in repo.git("merge", "side", code=1).errors
+    in_conflict(repo, "a1b1", "a")
+    assert "1 tensor settled as before: as edited by hand" in repo.nn("resolve", "--again").text
+    repo.nn("install", "--hooks")
+    repo.git("commit", "-q", "--no-edit")
+    is_model(repo, MODEL, EDITED)
+    assert repo.status() == ""
+    assert f"NN-Resolve: {MODEL} hand\n" in repo.git("log", "-1", "--format=%B").text
+    assert "settled by hand" in repo.nn("merge", "--replay", "HEAD", code=1).text
+
+
+def forget_all_but_branches(repo: Repo) -> None:
+    repo.git("update-ref", "-d", "ORIG_HEAD")
+    repo.git("reflog", "expire", "--expire=now", "--all")
+    repo.git("gc", "-q", "--prune=now")
+
+
+def test_what_was_edited_is_kept_by_gc_until_it_is_forgotten(past: Past) -> None:
+    repo = edited(past)
+    repo.nn("status")
+    (record,) = records(repo)
+    memory = record.read_text()
+    content = json.loads(memory)["choice"]["content"]
+    assert content["oid"] == blake3(EDITED["a"].tobytes()).hexdigest()
+    forget_all_but_branches(repo)
+    repo.nn("gc", "--grace", "0")
+    repo.git("switch", "-q", "side")  # the sides swapped
+    assert "1 settled before" in repo.git("merge", "main", code=1).errors
+    repo.nn("resolve", "--again")
+    is_model(repo, MODEL, EDITED)
+    repo.git("merge", "--abort")
+    assert "1 settled conflicts forgotten" in repo.nn("resolve", "--forget").text
+    forget_all_but_branches(repo)
+    assert "moved 1 pack to the trash" in repo.nn("gc", "--grace", "0").text
+    record.write_text(memory.replace(content["oid"], "00" * 32), "ascii")
+    assert "settled before" not in repo.git("merge", "main", code=1).errors  # it is not here
 
 
 def test_a_rebase_learns_from_the_commit_before(past: Past) -> None:
