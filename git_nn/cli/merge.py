@@ -37,6 +37,7 @@ def _git_options(function: click.decorators.FC) -> click.decorators.FC:
     "--set", "values", metavar="KEY=VALUE", multiple=True, help="A parameter of the strategy."
 )
 @click.option("--preview", is_flag=True, help="Show what it would do, and do nothing.")
+@click.option("--exact", is_flag=True, help="Of a preview: estimate nothing from samples.")
 @click.option("--json", "as_json", is_flag=True, help="The preview as JSON.")
 @click.option("--sweep", metavar="KEY=A:B:STEP", help="Try values of a parameter, take the best.")
 @click.option("--eval", "measure", metavar="CMD", help="Prints the metric of the model at {}.")
@@ -68,14 +69,16 @@ def command(
         from git_nn.cli.merge_replay import show
 
         return show(repo, replay)
-    if options["as_json"] and not options["preview"]:
-        raise UsageError("--json is about a preview", hint="add --preview")
+    for name, is_asked in (("--json", options["as_json"]), ("--exact", options["exact"])):
+        if is_asked and not options["preview"]:
+            raise UsageError(f"{name} is about a preview", hint="add --preview")
     choice = _choice(repo, strategy, values)
     branch = _branch(words, needed=bool(options["preview"] or options["sweep"]))
     if options["preview"]:
         from git_nn.cli.preview import show as preview
 
-        return preview(repo, branch, as_json=options["as_json"], override=choice)
+        exact, as_json = options["exact"], options["as_json"]
+        return preview(repo, branch, as_json=as_json, exact=exact, override=choice)
     if options["sweep"] is not None:
         choice = _swept(repo, branch, choice, **options)
         if options["dry_run"]:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 import click
 
@@ -20,17 +21,25 @@ from git_nn.merge.rules import VARIABLE
 from git_nn.preview.as_json import document
 from git_nn.preview.dry import DryStore
 from git_nn.preview.foresee import Where, foresee
-from git_nn.preview.measure import measure, work
+from git_nn.preview.measure import ENOUGH, measure, work
 from git_nn.preview.text import text
 
 CLEAN, CONFLICTS = 0, 1
 
 
-def show(repo: Repository, branch: str, *, as_json: bool, override: str | None = None) -> int:
+def show(
+    repo: Repository,
+    branch: str,
+    *,
+    as_json: bool,
+    exact: bool = False,
+    override: str | None = None,
+) -> int:
     """Print what 'git merge branch' would do; 1 where it would leave conflicts, else 0.
 
     ``override`` is what GIT_NN_MERGE would be for the merge; without it that counts.
     """
+    enough = inf if exact else ENOUGH
     keep_freed_buffers()
     with open_reader(repo) as reader:
         chosen = override or os.environ.get(VARIABLE)
@@ -38,8 +47,8 @@ def show(repo: Repository, branch: str, *, as_json: bool, override: str | None =
             foreseen = foresee(
                 Where(repo, DryStore(store_of(repo)), reader, chosen, advance), branch
             )
-        with _told("Trying strategies", work(foreseen)) as advance:
-            found = measure(foreseen, advance)
+        with _told("Trying strategies", work(foreseen, enough)) as advance:
+            found = measure(foreseen, advance, enough)
     if as_json:
         click.echo(json.dumps(document(found), indent=2))
     else:

@@ -115,6 +115,7 @@ def _outcome(outcome: Outcome, count: int) -> dict[str, Any]:
         "from_ours": _apart(outcome.ours),
         "from_theirs": _apart(outcome.theirs),
         "not_finite": outcome.strange,
+        "estimated": outcome.is_estimated,
         "skipped": outcome.skipped,
     }
 

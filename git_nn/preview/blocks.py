@@ -72,7 +72,8 @@ def _joined(name: str, outcomes: Sequence[Outcome]) -> tuple[Outcome, int]:
         _sum([side for outcome in done if (side := getattr(outcome, version)) is not None])
         for version in ("base", "ours", "theirs")
     )
-    return Outcome(name, base, ours, theirs, sum(o.strange for o in done)), len(done)
+    strange, is_estimated = sum(o.strange for o in done), any(o.is_estimated for o in done)
+    return Outcome(name, base, ours, theirs, strange, is_estimated=is_estimated), len(done)
 
 
 def _sum(parts: Sequence[Apart]) -> Apart | None:

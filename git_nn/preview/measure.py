@@ -1,8 +1,9 @@
 """measure: how far each side changed the tensors of a merge, and what strategies would give.
 
-Only tensors that a side changed are read. Strategies are computed, with their default parameters
-and as they were chosen, for those that both changed; results are measured block by block and
-dropped.
+Only tensors that a side changed are read, each once. Strategies are computed, with their default
+parameters and as they were chosen, for those that both changed; results are measured block by
+block and dropped. Where these have more elements than was asked for, strategies get samples of
+the larger ones, and what they give is an estimate; what the sides changed is exact.
 
 Memory is bounded: of a version HELD bytes are kept for all strategies, a larger tensor is read
 anew for each, and one of more than MOST elements is not given to strategies that take it whole.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from git_nn.errors import DamagedObjectError, MissingObjectError
@@ -20,42 +22,63 @@ from git_nn.merge.rules import Choice
 from git_nn.merge.strategies import table
 from git_nn.model import Model
 from git_nn.objects.pointer import Entry, Stored
-from git_nn.objects.tensor import dtype_bits, nbytes
+from git_nn.objects.tensor import Shape, dtype_bits, nbytes
 from git_nn.preview.result import File, Outcome, Preview, Tensor
+from git_nn.preview.sample import Sample, sample, taking
 
 if TYPE_CHECKING:
+    from git_nn.arrays import Array
     from git_nn.merge.arithmetic import Version
     from git_nn.merge.overlap import Blocks
 
 HELD = 1 << 25
 MOST = 1 << 20
+ENOUGH = 1 << 24  # elements of all tensors that strategies are tried on
+LEAST = 1 << 16  # of one tensor, where it has as many
 NOT_HERE = "values are not here"
 
 Advance = Callable[[int], None]
 
 
-def work(preview: Preview) -> int:
+def work(preview: Preview, enough: float = ENOUGH) -> int:
     """What ``measure`` tells ``advance`` of, all together."""
-    return sum(_work(tensor) for file in preview.files for tensor in file.tensors)
+    most = _most(preview, enough)
+    return sum(_work(tensor, most) for file in preview.files for tensor in file.tensors)
 
 
-def _work(tensor: Tensor) -> int:
-    return tensor.length * (_is_comparable(tensor) + len(_settled(tensor)))
+def _work(tensor: Tensor, most: int) -> int:
+    tried = _length(tensor, sample(tensor.entry.shape, most)) * len(_settled(tensor))
+    return tensor.length * _is_comparable(tensor) + tried
 
 
-def measure(preview: Preview, advance: Advance) -> Preview:
+def _length(tensor: Tensor, part: Sample | None) -> int:
+    """Bytes that a strategy is tried on."""
+    return nbytes(tensor.entry.dtype, part.shape) if part else tensor.length
+
+
+def measure(preview: Preview, advance: Advance, enough: float = ENOUGH) -> Preview:
     """The preview with its numbers; ``advance`` is told of bytes of a tensor that are done.
 
-    Where a tensor cannot be read its ``unread`` says why.
+    Strategies are tried on about ``enough`` elements; where that is infinite, on all. Where a
+    tensor cannot be read its ``unread`` says why.
     """
-    files = [replace(file, tensors=tuple(_tensors(file, advance))) for file in preview.files]
+    most = _most(preview, enough)
+    files = [replace(file, tensors=tuple(_tensors(file, most, advance))) for file in preview.files]
     return replace(preview, files=tuple(files))
 
 
-def _tensors(file: File, advance: Advance) -> Iterator[Tensor]:
+def _most(preview: Preview, enough: float) -> int:
+    """How many elements of a tensor strategies are tried on."""
+    tensors = [tensor for file in preview.files for tensor in file.tensors if _settled(tensor)]
+    sizes = [prod(tensor.entry.shape) for tensor in tensors]
+    most = sum(sizes) if sum(sizes) <= enough else int(enough) // len(sizes)
+    return max(most, LEAST)
+
+
+def _tensors(file: File, most: int, advance: Advance) -> Iterator[Tensor]:
     for tensor in file.tensors:
         try:
-            yield _measured(tensor, file, advance)
+            yield _measured(tensor, file, most, advance)
         except MissingObjectError:
             yield replace(tensor, unread=NOT_HERE)
         except DamagedObjectError as error:
@@ -74,7 +97,7 @@ class _Versions:
     theirs: Blocks | None
 
 
-def _measured(tensor: Tensor, file: File, advance: Advance) -> Tensor:
+def _measured(tensor: Tensor, file: File, most: int, advance: Advance) -> Tensor:
     from git_nn.merge.overlap import overlap
 
     settled, comparable = _settled(tensor), _is_comparable(tensor)
@@ -83,22 +106,42 @@ def _measured(tensor: Tensor, file: File, advance: Advance) -> Tensor:
         return replace(tensor, unread="another shape" if both else "")
     entries = (tensor.base, tensor.ours, tensor.theirs)
     wanted = (comparable, *tensor.changed)
+    part = sample(tensor.entry.shape, most) if settled else None
+    is_held = bool(settled) and part is None
     read = [
-        _blocks(model, entry, is_held=bool(settled)) if model and entry and is_wanted else None
+        _blocks(model, entry, is_held=is_held) if model and entry and is_wanted else None
         for model, entry, is_wanted in zip(file.models, entries, wanted, strict=True)
     ]
     for entry, blocks, is_wanted in zip(entries, read, wanted, strict=True):
         if entry is not None and is_wanted and blocks is None:
             return replace(tensor, unread=_form(entry))
-    versions = _Versions(*read)
-    if versions.base is not None:
-        tensor = replace(tensor, overlap=overlap(versions.base, versions.ours, versions.theirs))
+    found: list[list[Array]] = [[], [], []]
+    if part is not None:
+        pairs = zip(read, found, strict=True)
+        read = [blocks and taking(blocks, part, some) for blocks, some in pairs]
+    base, ours, theirs = read
+    if base is not None:
+        tensor = replace(tensor, overlap=overlap(base, ours, theirs))
         advance(tensor.length)
+    if part is not None:
+        read = [blocks and _taken(blocks, some) for blocks, some in zip(read, found, strict=True)]
     outcomes = []
     for decision in settled:
-        outcomes.append(_outcome(tensor, versions, decision))
-        advance(tensor.length)
+        outcomes.append(_outcome(tensor, _Versions(*read), decision, part))
+        advance(_length(tensor, part))
     return replace(tensor, outcomes=tuple(outcomes))
+
+
+def _taken(read: Blocks, found: list[Array]) -> Blocks:
+    """The sample that reading puts into ``found``; it is read now, if it was not before."""
+    import numpy as np
+
+    from git_nn.differences.numbers import BLOCK, blocks_of
+
+    if not found:
+        for _ in read(BLOCK):
+            pass
+    return blocks_of(np.concatenate(found))
 
 
 def _is_comparable(tensor: Tensor) -> bool:
@@ -149,31 +192,43 @@ def _form(entry: Entry) -> str:
 # --- a strategy -------------------------------------------------------------------------
 
 
-def _outcome(tensor: Tensor, versions: _Versions, decision: Take | Combine) -> Outcome:
-    from git_nn.merge.overlap import distances
+def _outcome(
+    tensor: Tensor, versions: _Versions, decision: Take | Combine, part: Sample | None
+) -> Outcome:
+    from git_nn.merge.overlap import Apart, distances
 
     choice = decision.by if isinstance(decision, Take) else decision.choice
     assert choice is not None
     strategy, shape = table.by_name(choice.strategy), tensor.entry.shape
     name = strategy.name if choice == default(strategy.name) else str(choice)
-    if strategy.unit is not None and strategy.unit(shape) > MOST:
+    at_once = strategy.unit(shape) if strategy.unit is not None else 1
+    if at_once > MOST:
         return Outcome(name, skipped=f"more than {MOST} elements")
+    if part is not None:
+        if at_once > prod(part.shape):
+            return Outcome(name, skipped="takes tensors whole (--exact)")
+        shape = part.shape
     assert versions.ours is not None
     assert versions.theirs is not None
     found, strange = [versions.ours, versions.theirs], [0]
     if versions.base is not None:
         found.append(versions.base)
     if isinstance(decision, Combine):
-        result = _computed(decision, versions, strange)
+        result = _computed(decision, versions, shape, strange)
     else:
         result = versions.ours if decision.source == "ours" else versions.theirs
-    ours, theirs, *base = distances(result, found)
-    return Outcome(name, base[0] if base else None, ours, theirs, strange[0])
+    apart = distances(result, found)
+    scale = part.scale if part else 1.0
+    ours, theirs, *base = (Apart(each.step * scale, each.norm * scale) for each in apart)
+    count = ceil(strange[0] * scale)
+    return Outcome(
+        name, base[0] if base else None, ours, theirs, count, is_estimated=part is not None
+    )
 
 
-def _computed(decision: Combine, versions: _Versions, strange: list[int]) -> Blocks:
+def _computed(decision: Combine, versions: _Versions, shape: Shape, strange: list[int]) -> Blocks:
     """The result in blocks; ``strange[0]`` counts the values that the strategy made not finite."""
-    from git_nn.arrays import Array, as_array
+    from git_nn.arrays import as_array
     from git_nn.merge.arithmetic import Versions, blocks, merge_tensor
 
     if decision.base is not None and table.by_name(decision.choice.strategy).copies_base:
@@ -186,7 +241,7 @@ def _computed(decision: Combine, versions: _Versions, strange: list[int]) -> Blo
     assert ours is not None
     assert theirs is not None
     dtype = decision.ours.dtype
-    whole = Versions(dtype, decision.ours.shape, base, (ours, theirs))
+    whole = Versions(dtype, shape, base, (ours, theirs))
     size = dtype_bits(dtype) // 8
 
     def merged() -> Iterator[bytes]:

@@ -24,6 +24,7 @@ class Outcome:
 
     Each version has how far the result is from it; ``base`` is None where there is none of the
     same shape. ``strange`` counts values that the strategy made and that are NaN or infinite.
+    All are estimates where ``is_estimated``: of a sample, times what an element of it stands for.
     ``skipped`` says why nothing was computed; then all are None.
     """
 
@@ -33,6 +34,7 @@ class Outcome:
     theirs: Apart | None = None
     strange: int = 0
     skipped: str = ""
+    is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def _head(preview: Preview, style: Style) -> list[str]:
             how = f"merging {name} ({theirs}) into HEAD ({ours}) from their merge base {base}"
             if more:
                 how += f"; there are {len(more)} more ({', '.join(more)}), which Git merges first"
+                how += ", and this compares with that one alone"
     return fold(how if preview.files else f"{how}; no model changes", "", style)
 
 
@@ -177,6 +178,8 @@ def _strategies(tensors: Sequence[Tensor], style: Style) -> list[str]:
         return []
     count = sum(bool(tensor.outcomes) for tensor in tensors)
     title = f"{count} {plural(count)} that both sides changed, by strategy: how far the result is"
+    if any(outcome.is_estimated for outcome, _ in rows):
+        title += "; ~ is estimated from a sample (--exact computes all)"
     header, *body = lay_out(STRATEGIES, [_strategy(*row, count) for row in rows], style)
     return [*fold(title, "  ", style), *(f"  {line}" for line in (header, *body))]
 
@@ -184,12 +187,13 @@ def _strategies(tensors: Sequence[Tensor], style: Style) -> list[str]:
 def _strategy(outcome: Outcome, done: int, count: int) -> tuple[str, ...]:
     """Under STRATEGIES."""
     remark = outcome.skipped
+    sign = "~" if outcome.is_estimated else ""
     if outcome.strange:
-        remark = f"{outcome.strange} values become NaN or infinite"
+        remark = f"{sign}{outcome.strange} values become NaN or infinite"
     versions = (outcome.base, outcome.ours, outcome.theirs)
     tensors = "" if done == count else f"{done} of {count}"
-    return (outcome.strategy, tensors, *map(_apart, versions), remark)
+    return (outcome.strategy, tensors, *(_apart(apart, sign) for apart in versions), remark)
 
 
-def _apart(apart: Apart | None) -> str:
-    return "" if apart is None else ratio(apart.relative)
+def _apart(apart: Apart | None, sign: str) -> str:
+    return "" if apart is None else sign + ratio(apart.relative)

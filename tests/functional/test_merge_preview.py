@@ -62,12 +62,13 @@ def shown(
     branch: str = "side",
     *,
     as_json: bool = False,
+    exact: bool = False,
 ) -> tuple[int, str]:
     before = Path.cwd()
     os.chdir(branches.path)
     capfdbinary.readouterr()
     try:
-        code = cli.show(open_repository(), branch, as_json=as_json)
+        code = cli.show(open_repository(), branch, as_json=as_json, exact=exact)
     finally:
         os.chdir(before)
     return code, capfdbinary.readouterr().out.decode()
@@ -158,6 +159,46 @@ def test_a_tensor_that_is_too_large_to_be_held_is_read_for_each_strategy(
     }
     assert {"iso-c", "tsv"} <= skipped
     assert not skipped & {"mean", "ties"}
+
+
+def test_strategies_are_estimated_from_a_sample_of_large_tensors(
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows differ in size by far, so a sample that is not spread evenly would be off."""
+    sizes = np.exp(np.sin(np.linspace(0, 20, 500))).astype(np.float32)[:, np.newaxis]
+    large = [sizes * normal(seed, 500, 200) for seed in (1, 2, 3)]
+    base = {"large": large[0], "w": X}
+    sides = ({"large": large[0] + np.float32(0.1) * side, "w": X * side.size} for side in large[1:])
+    made = map(safetensors_file, (base, *sides))
+    branches = Branches.create(tmp_path / "repo", *made)
+    exact = only(previewed(branches, capfdbinary))
+    assert not any(strategy["estimated"] for strategy in exact["strategies"])
+    _, told = shown(branches, capfdbinary)
+    assert "~" not in told
+    monkeypatch.setattr(cli, "ENOUGH", 30_000)
+    monkeypatch.setattr(measure, "LEAST", 100)
+    found = only(previewed(branches, capfdbinary))
+    assert found == only(previewed(branches, capfdbinary))
+    assert found["numbers"] == exact["numbers"]
+    small, estimated = ({t["name"]: t for t in found["tensors"]}[name] for name in ("w", "large"))
+    assert small == next(t for t in exact["tensors"] if t["name"] == "w")
+    whole = {strategy["strategy"]: strategy for strategy in exact["tensors"][0]["strategies"]}
+    assert exact["tensors"][0]["name"] == "large"
+    for strategy in estimated["strategies"]:
+        if strategy["skipped"]:
+            assert strategy["strategy"] in ("iso-c", "tsv")
+            continue
+        assert strategy["estimated"]
+        for version in ("from_base", "from_ours", "from_theirs"):
+            expected = whole[strategy["strategy"]][version]
+            assert strategy[version] == pytest.approx(expected, rel=0.05), strategy
+    _, told = shown(branches, capfdbinary)
+    assert "--exact" in told
+    assert " ~" in told
+    code, out = shown(branches, capfdbinary, as_json=True, exact=True)
+    assert (code, only(json.loads(out))) == (1, exact)
 
 
 def test_tensors_of_many_layers_stand_in_blocks_whose_numbers_are_of_one_vector(
