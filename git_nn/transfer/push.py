@@ -52,7 +52,8 @@ def needed(repo: Repository, store: LocalStore, holdings: Holdings, tips: Sequen
         if item.blocks:
             path = item.pointed.path.decode("utf-8", "backslashreplace")
             raise PointerError(
-                f"what {path} needs is not known: {item.why}", hint="run 'git nn fsck'"
+                f"what {path} needs is not known: {item.why}",
+                hint="run 'git nn fetch --all', then 'git nn fsck'",
             )
     return needs
 
