@@ -222,13 +222,13 @@ def _http_endpoint(url: str) -> str:
 # -- ssh
 
 
-def answers_over_ssh(repo: Repository, git_url: str) -> bool:
-    """Whether the host of an ssh address says where its Git LFS server is."""
+def answers_over_ssh(repo: Repository, git_url: str) -> bool | None:
+    """Whether the host of an ssh address says where its Git LFS server is; None where that failed."""
     place = ssh_place(resolved(repo, git_url))
     try:
         return place is not None and ask_ssh(repo, place, "download") is not None
     except RemoteError:
-        return False
+        return None
 
 
 def ask_ssh(repo: Repository, place: SshPlace, operation: Operation) -> Endpoint | None:

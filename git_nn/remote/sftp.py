@@ -16,12 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from git_nn.errors import RemoteError
 
 BLOCK = 32 * 1024  # every server takes as much in one request
 AHEAD = 32  # requests of one transfer under way
+_FOLDERS = 64  # open at once
 READ, WRITE, CREATE, EXCLUSIVE = 1, 2, 8, 32
 FOLDER, FILE = 0o040000, 0o100000
 
@@ -257,23 +259,31 @@ class Sftp:
         """Of the name itself, be it a link. FileNotFoundError."""
         return _attributes(self._do(_LSTAT, _text(path), _ATTRS))[0]
 
-    def list(self, path: str) -> Iterator[tuple[str, Status]]:
-        """Names and what they are; FileNotFoundError."""
-        handle = bytes(_string(self._do(_OPENDIR, _text(path), _HANDLE))[0])
-        try:
-            while True:
-                body = self._do(_READDIR, _bytes(handle), _NAME)
-                (count,) = struct.unpack_from(">I", body)
-                body = body[4:]
-                for _ in range(count):
-                    name, body = _string(body)
-                    _, body = _string(body)
-                    status, body = _attributes(body)
-                    yield bytes(name).decode("utf-8", "surrogateescape"), status
-        except EOFError:
-            return
-        finally:
-            self.close_handle(handle)
+    def lists(self, paths: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, Status]]]]:
+        """Names and what they are, in each of these folders that is there: many at once."""
+        left = iter(paths)
+        while group := list(islice(left, _FOLDERS)):
+            asked = [(path, self._ask(_OPENDIR, _text(path))) for path in group]
+            handles: dict[str, bytes] = {}
+            for path, future in asked:
+                with suppress(FileNotFoundError):
+                    handles[path] = bytes(_string(self._answer(future, _HANDLE))[0])
+            yield from self._listed(handles)
+
+    def _listed(
+        self, handles: Mapping[str, bytes]
+    ) -> Iterator[tuple[str, list[tuple[str, Status]]]]:
+        left, found = dict(handles), {path: list[tuple[str, Status]]() for path in handles}
+        while left:
+            asked = [(path, self._ask(_READDIR, _bytes(left[path]))) for path in left]
+            for path, future in asked:
+                try:
+                    found[path] += _names(self._answer(future, _NAME))
+                except EOFError:
+                    del left[path]
+        for future in [self._ask(_CLOSE, _bytes(handle)) for handle in handles.values()]:
+            self._answer(future, _STATUS)
+        yield from found.items()
 
     def make_folder(self, path: str) -> None:
         self._do(_MKDIR, _text(path) + struct.pack(">I", 0))
@@ -302,6 +312,16 @@ class Sftp:
                 thread.join()
             assert stream is not None
             stream.close()
+
+
+def _names(body: memoryview) -> Iterator[tuple[str, Status]]:
+    (count,) = struct.unpack_from(">I", body)
+    body = body[4:]
+    for _ in range(count):
+        name, body = _string(body)
+        _, body = _string(body)
+        status, body = _attributes(body)
+        yield bytes(name).decode("utf-8", "surrogateescape"), status
 
 
 def _error(code: int, text: str, label: str) -> Exception:

@@ -84,19 +84,18 @@ class SftpKeys:
             return True
 
     def list(self, prefix: str) -> Iterator[Value]:
+        prefixes = [prefix]
         with self._told() as session:
-            yield from self._below(session, prefix)
-
-    def _below(self, session: Sftp, prefix: str) -> Iterator[Value]:
-        try:
-            found = list(session.list(self._path(prefix.rstrip("/"))))
-        except FileNotFoundError:
-            return
-        for name, status in found:
-            if status.kind == FOLDER and name not in (".", ".."):
-                yield from self._below(session, f"{prefix}{name}/")
-            elif status.kind == FILE:
-                yield Value(f"{prefix}{name}", status.size, status.modified)
+            while prefixes:
+                folders = {self._path(one.rstrip("/")): one for one in prefixes}
+                prefixes = []
+                for path, entries in session.lists(folders):
+                    for name, status in entries:
+                        key = folders[path] + name
+                        if status.kind == FOLDER and name not in (".", ".."):
+                            prefixes.append(f"{key}/")
+                        elif status.kind == FILE:
+                            yield Value(key, status.size, status.modified)
 
     def read(self, key: str, start: int, stop: int | None) -> Iterator[bytes]:
         with self._told() as session:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from git_nn.errors import RemoteError
 from git_nn.gitio.repository import Repository
 from git_nn.remote.address import Address, store_beside
-from git_nn.remote.base import CONNECTIONS, Remote
+from git_nn.remote.base import CONNECTIONS, Remote, identity_of
 from git_nn.remote.keys import KeyedRemote
+from git_nn.store.folders import Folders
+
+_DAY = 86400.0  # seconds
+_YES, _NO = b"yes\n", b"no\n"
 
 
 def open_remote(repo: Repository, address: Address, *, connections: int = CONNECTIONS) -> Remote:
@@ -53,9 +59,24 @@ def _ssh(repo: Repository, address: Address, connections: int) -> Remote:
 
     if address.beside:
         from git_nn.remote.lfs import LfsRemote
-        from git_nn.remote.lfs_access import answers_over_ssh
 
-        if answers_over_ssh(repo, address.git_url):
+        if _serves_lfs(repo, address):
             return LfsRemote(repo, address.git_url, connections=connections)
     keys = open_folder(repo, address.url, beside=address.beside)
     return KeyedRemote(keys, connections=connections)
+
+
+def _serves_lfs(repo: Repository, address: Address) -> bool:
+    """Whether the host has a Git LFS server: asked once a day, since that costs a connection."""
+    from git_nn.remote.lfs_access import answers_over_ssh
+
+    note = Folders(repo.nn_dir).remote(identity_of(address.label)) / "lfs"
+    with suppress(OSError):
+        if abs(time.time() - note.stat().st_mtime) < _DAY:
+            return note.read_bytes() == _YES
+    found = answers_over_ssh(repo, address.git_url)
+    if found is not None:
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_bytes(_YES if found else _NO)
+    return bool(found)

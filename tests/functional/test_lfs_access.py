@@ -5,17 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from git_nn.errors import RemoteError
+from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
+from git_nn.remote.address import address_of
 from git_nn.remote.lfs import LfsRemote
 from git_nn.remote.lfs_access import answers_over_ssh, ask_ssh
 from git_nn.remote.ssh_place import ssh_place
+from git_nn.remote.table import open_remote
 from tests.contract.remote_contract import made, names, whole
 from tests.support.git import Repo
 from tests.support.git_servers import bare, clone, git
@@ -203,7 +209,35 @@ def test_a_host_has_a_server_if_it_says_so(
     tmp_path: Path, said: object, status: int, expected: bool
 ) -> None:
     repo = clone(tmp_path / "clone").with_env(**fake_ssh(tmp_path, said, status))
-    assert answers_over_ssh(repo, "git@host.example:a.git") is expected
+    assert bool(answers_over_ssh(repo, "git@host.example:a.git")) is expected
+
+
+def test_a_host_is_asked_once_a_day_and_again_where_it_could_not_be_asked(tmp_path: Path) -> None:
+    address = address_of(repo := clone(tmp_path / "clone"), load(repo), "o", "git@host.example:a")
+
+    def kinds(said: object, status: int) -> set[type]:
+        there = repo.with_env(**fake_ssh(tmp_path, said, status))
+        found: set[type] = set()
+        for _ in range(2):
+            with suppress(RemoteError), open_remote(there, address) as remote:
+                found.add(type(remote))
+        return found
+
+    def asked() -> int:
+        file = tmp_path / "args"
+        count = file.read_text().count("git-lfs-authenticate") if file.exists() else 0
+        file.unlink(missing_ok=True)
+        return count
+
+    kinds("Permission denied", 255)
+    assert asked() == 2
+    assert kinds({"href": "https://host.example/lfs"}, 0) == {LfsRemote}
+    assert asked() == 1
+    (note,) = (repo.nn_dir / "cache/remotes").glob("*/lfs")
+    os.utime(note, (time.time() - 90000,) * 2)
+    kinds("git-lfs-authenticate: not found", 127)
+    assert asked() == 1
+    assert note.read_text() == "no\n"
 
 
 def test_a_path_is_no_command_for_the_host(tmp_path: Path) -> None:
