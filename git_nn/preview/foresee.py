@@ -40,7 +40,7 @@ from git_nn.statistics import of_places
 from git_nn.store.base import Store
 from git_nn.weave import Progress
 
-NOT_HERE = "some values are not here; to get them: git nn pull"
+NOT_HERE = "some values are not here and could not be fetched"
 _HEAD = 4096
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from git_nn.merge.decide import Combine, Conflict, Decision, Take, Weave
 from git_nn.merge.overlap import Apart, Overlap
 from git_nn.merge.rules import Choice
 from git_nn.model import StoredModel
-from git_nn.objects.pointer import Entry
+from git_nn.objects.pointer import Entry, Pointer
 from git_nn.objects.tensor import nbytes
 
 Kind = Literal["merge", "fast-forward", "up-to-date", "unrelated"]
@@ -164,3 +165,16 @@ class Preview:
     @property
     def is_clean(self) -> bool:
         return all(file.is_clean for file in self.files)
+
+    @property
+    def needs(self) -> list[Pointer]:
+        """The versions of what both sides changed: with these tensors only, which are read."""
+        return [version for file in self.files for version in _read(file)]
+
+
+def _read(file: File) -> Iterator[Pointer]:
+    names = {tensor.name for tensor in file.tensors if tensor.changed_by_both}
+    for model in file.models if names else ():
+        if model is not None:
+            kept = tuple(entry for entry in model.pointer.entries if entry.name in names)
+            yield replace(model.pointer, entries=kept)
