@@ -1,12 +1,13 @@
 """mixing: one model of several branches -> the merged one; ``combine`` for more than two sides.
 
-1. What one side renamed has the new name on all (``merge.many``), as in a merge of two.
-2. There is nothing to settle later: what cannot be merged is a MergeError with all reasons.
+1. Rows that different sides changed are woven two sides at a time, as in a merge of two.
+2. What one side renamed has the new name on all (``merge.many``), as in a merge of two.
+3. There is nothing to settle later: what cannot be merged is a MergeError with all reasons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from git_nn.assemble import Decoder, Sides, assemble
 from git_nn.combine import Progress, unheard
 from git_nn.container import Known, nothing_known
 from git_nn.errors import MergeError
+from git_nn.merge.decide import Conflict, Weave
 from git_nn.merge.follow import with_names
-from git_nn.merge.many import Clash, Followed, Mixed, Outcome, Taken, decide, follow_all
+from git_nn.merge.many import Clash, Followed, Mixed, Outcome, Rows, Taken, decide, follow_all
+from git_nn.merge.rows import Ladder, Rung, way
 from git_nn.merge.rules import Choice, Rules
 from git_nn.merge.strategies import table
 from git_nn.model import open_pointer
@@ -23,6 +26,7 @@ from git_nn.objects.names import escape
 from git_nn.objects.pointer import Entry, Pointer, Stored
 from git_nn.statistics import of_tensors
 from git_nn.store.base import Batch, Buffer, Store
+from git_nn.weave import weave
 
 _SHOWN = 10
 
@@ -72,23 +76,67 @@ def mix(
         asked.add(name)
         return chosen.choose(name)
 
-    outcomes = decide(found, choose, Decoder(store))
+    decided = decide(found, choose, Decoder(store))
+    woven = _woven(decided, found, chosen.ladder, store, progress)
+    outcomes = tuple(_outcome(each, woven) for each in decided)
     clashes = [f"{escape(o.name)}: {o.why}" for o in outcomes if isinstance(o, Clash)]
     if clashes:
         raise refused(clashes)
     wanted, notes = _computed(outcomes, found, versions.known, store, progress)
+    notes += [f"tensor {escape(name)}: the rows of several branches" for name in woven]
     pointer = versions.sides[0]
     for side in versions.sides[1:]:
         sides = Sides(versions.base, pointer, side)
         pointer, told = assemble(sides, wanted, store, scratch, chosen.skeleton)
         notes += told
-    return Mixture(pointer, outcomes, frozenset(asked), (*found.notes, *dict.fromkeys(notes)))
+    notes = [*found.notes, *dict.fromkeys(notes)]
+    return Mixture(pointer, outcomes, frozenset(asked - woven.keys()), tuple(notes))
 
 
 def refused(reasons: Sequence[str]) -> MergeError:
     """Why it cannot be merged, of very many reasons the first ones."""
     more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     return MergeError("; ".join(reasons[:_SHOWN]) + more)
+
+
+def _outcome(decided: Outcome, woven: Mapping[str, Stored]) -> Outcome:
+    if not isinstance(decided, Rows):
+        return decided
+    entry = woven.get(decided.name)
+    return decided.otherwise if entry is None else Taken(decided.name, entry)
+
+
+def _woven(
+    decided: Sequence[Outcome], found: Followed, ladder: Ladder, store: Store, progress: Progress
+) -> dict[str, Stored]:
+    """The tensors that have the rows of all sides, one side after the other woven into them."""
+    made: dict[str, Stored] = {}
+    for rows in decided:
+        if isinstance(rows, Rows):
+            entry = _woven_one(rows, found, ladder(rows.name), store, progress)
+            made |= {rows.name: entry} if entry is not None else {}
+    return made
+
+
+def _woven_one(
+    rows: Rows, found: Followed, rung: Rung, store: Store, progress: Progress
+) -> Stored | None:
+    """The tensor; None where two sides changed the same rows, or it is not to be taken apart."""
+    first, *rest = [found.sides[number] for number in rows.changed]
+    made = first.stored[rows.name]
+    for side in rest:
+        other = side.stored[rows.name]
+        how = way(rows.name, other.dtype, (rows.base.shape, made.shape, other.shape), rung)
+        if how is None:
+            return None
+        refusal = Conflict(rows.name, rows.base, made, other, "")
+        decision = Weave(rows.name, rows.base, made, other, how, refusal)
+        with store.batch() as batch:
+            done = weave(decision, Sides(found.base, first, side), store, batch, progress)[1]
+        if done is None:
+            return None
+        made = done
+    return made
 
 
 def _computed(

@@ -1,8 +1,9 @@
 """many: what becomes of each tensor of a model in a merge of several branches at once.
 
 1. A tensor that one side changed, or several in the same way, is taken as it is.
-2. Where several changed it differently, the strategy gets it from every side, also from
-   those that left it alone: a mean is then the mean of all the models.
+2. Where several changed it differently, it is woven if they may have changed different rows.
+   Else the strategy gets it from every side, also from those that left it alone: a mean is
+   then the mean of all the models.
 3. State of training (``merge.state``) that several changed is that of the first side.
 4. What cannot be computed is a clash. Nothing is guessed, and nothing is settled later.
 5. What one side renamed, or several alike, has the new name on all; what they renamed
@@ -54,7 +55,17 @@ class Clash:
     why: str
 
 
-Outcome = Taken | Mixed | Clash
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A tensor to be woven of those of the ``changed`` sides; ``otherwise`` if that cannot be."""
+
+    name: str
+    base: Stored
+    changed: tuple[int, ...]
+    otherwise: Taken | Mixed | Clash
+
+
+Outcome = Taken | Mixed | Clash | Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +141,25 @@ def _decide(name: str, found: Followed, choose: Choose, decode: Decode) -> Outco
         values = [_value(side, entry, decode) for side, entry in zip(sides, entries, strict=True)]
         changed = [i for i in changed if values[i] != old]
         if len({values[i] for i in changed}) > 1:
-            return _settle(name, origin, entries, choose)
+            otherwise = _settle(name, origin, entries, choose)
+            return _by_rows(origin, entries, changed, otherwise)
     return Taken(name, entries[changed[0]] if changed else origin)
+
+
+def _by_rows(
+    origin: Entry | None,
+    entries: Sequence[Entry | None],
+    changed: Sequence[int],
+    otherwise: Taken | Mixed | Clash,
+) -> Outcome:
+    """To be woven, where each that changed it has rows of one kind; weights tell whether it can."""
+    name = otherwise.name
+    sides = [entry for i in changed if isinstance(entry := entries[i], Stored)]
+    if not isinstance(origin, Stored) or len(sides) < len(changed) or kind(name, origin):
+        return otherwise
+    if any(side.dtype != origin.dtype for side in sides):
+        return otherwise
+    return Rows(name, origin, tuple(changed), otherwise)
 
 
 def _value(side: Pointer | None, entry: Entry | None, decode: Decode) -> Entry | None:
@@ -145,7 +173,7 @@ def _value(side: Pointer | None, entry: Entry | None, decode: Decode) -> Entry |
 
 def _settle(
     name: str, origin: Entry | None, entries: Sequence[Entry | None], choose: Choose
-) -> Outcome:
+) -> Taken | Mixed | Clash:
     first = entries[0]
     if first is not None and None not in entries and kind(name, first):
         return Taken(name, first)

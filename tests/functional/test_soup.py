@@ -244,6 +244,34 @@ def test_what_a_branch_renamed_meets_the_changes_of_the_others(tmp_path: Path) -
     assert repo.nn("merge", "--replay", "HEAD").text == f"{moved}: the same, bit for bit\n"
 
 
+def test_rows_that_different_branches_changed_and_added_are_woven(tmp_path: Path) -> None:
+    """One row of the embedding on each branch, and two more tokens on one of them."""
+    name = "embed_tokens.weight"
+    base = {name: tensor(30), "w": tensor(1)}
+    models = [base | {name: base[name].copy()} for _ in NAMES]
+    for number, model in enumerate(models):
+        model[name][5 + number] = number
+    models[1][name] = np.concatenate([models[1][name], tensor(31)[:2]])
+    repo = Repo.create(tmp_path / "repo")
+    repo.write(MODEL, safetensors_file(base))
+    repo.commit("start")
+    for branch, model in zip(NAMES, models, strict=True):
+        repo.git("switch", "-q", "-c", branch, "main")
+        repo.write(MODEL, safetensors_file(model))
+        repo.commit(branch)
+    repo.git("switch", "-q", "main")
+    told = repo.nn("soup", *NAMES).text
+    assert f"tensor {name}: the rows of several branches" in told
+    expected = np.concatenate([base[name], tensor(31)[:2]])
+    expected[5:8] = np.arange(3, dtype=np.float32)[:, None]
+    assert safetensors_arrays(repo.read(MODEL))[name].tobytes() == expected.tobytes()
+    assert repo.status() == ""
+    repo.nn("fsck")
+    repo.git("reset", "-q", "--hard", "HEAD^")
+    repo.git("config", "nn.merge.ladder", "tensor")  # their shapes differ, then
+    refused(repo, f"{name}: changed by several branches; mean needs one dtype", *NAMES)
+
+
 def test_tensors_that_two_branches_renamed_differently_are_refused(tmp_path: Path) -> None:
     def renamed(number: int, start: str) -> dict[str, np.ndarray]:
         return {start + name: value for name, value in fine_tune(number).items()}
