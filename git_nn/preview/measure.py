@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 HELD = 1 << 25
 MOST = 1 << 20
-ENOUGH = 1 << 24  # elements of all tensors that strategies are tried on
-LEAST = 1 << 16  # of one tensor, where it has as many
+ENOUGH = 1 << 22  # elements of all tensors that strategies are tried on
+LEAST = 1 << 15  # of one tensor, where it has as many
 NOT_HERE = "values are not here"
 
 Advance = Callable[[int], None]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from git_nn.merge.overlap import Blocks
 
 RUN = 1 << 10  # elements of a run, or the multiple of a row that is next below
-_RUNS = 16  # a row that is longer than this part of the sample is no run
+_RUNS = 8  # a row that is longer than this part of the sample is no run
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def _leaves(blocks: Iterable[Sequence[Doubles]]) -> Iterator[Sequence[Doubles]]:
     """The same columns cut at multiples of LEAF: whole leaves, then what is left over."""
     held: Sequence[Doubles] | None = None
     for block in blocks:
-        if held is not None:
+        if held is not None and len(held[0]):
             block = [np.concatenate(pair) for pair in zip(held, block, strict=True)]  # noqa: PLW2901
         whole = len(block[0]) // LEAF * LEAF
         if whole:
