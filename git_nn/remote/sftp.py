@@ -1,7 +1,8 @@
 """sftp: the SSH File Transfer Protocol, version 3, over the stdin and stdout of a program.
 
-What is used of draft-ietf-secsh-filexfer-02, and two extensions of OpenSSH's server (its file
-PROTOCOL): posix-rename@openssh.com, since a plain RENAME replaces nothing, and fsync@openssh.com.
+What is used of draft-ietf-secsh-filexfer-02, and three extensions of OpenSSH's server (its file
+PROTOCOL): posix-rename@openssh.com, since a plain RENAME replaces nothing, fsync@openssh.com, and
+limits@openssh.com.
 Requests of several threads are under way at once on one connection; what answers which is told by
 its number. A failure of the connection is a RemoteError that may pass.
 """
@@ -21,8 +22,9 @@ from pathlib import Path
 
 from git_nn.errors import RemoteError
 
-BLOCK = 32 * 1024  # every server takes as much in one request
-AHEAD = 32  # requests of one transfer under way
+BLOCK = 32 * 1024  # bytes that every server takes in one request
+LARGE = 128 * 1024  # of one that says that it takes more
+AHEAD = 1024 * 1024  # of one transfer under way
 _FOLDERS = 64  # open at once
 READ, WRITE, CREATE, EXCLUSIVE = 1, 2, 8, 32
 FOLDER, FILE = 0o040000, 0o100000
@@ -30,7 +32,7 @@ FOLDER, FILE = 0o040000, 0o100000
 _INIT, _VERSION = 1, 2
 _OPEN, _CLOSE, _READ, _WRITE, _LSTAT = 3, 4, 5, 6, 7
 _OPENDIR, _READDIR, _REMOVE, _MKDIR, _RENAME = 11, 12, 13, 14, 18
-_STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED = 101, 102, 103, 104, 105, 200
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED, _REPLY = 101, 102, 103, 104, 105, 200, 201
 _OK, _EOF, _NO_SUCH_FILE, _DENIED, _FAILURE = 0, 1, 2, 3, 4
 _LOST = (6, 7)  # no connection, connection lost
 _MOST = 256 * 1024 + 1024  # bytes of a packet
@@ -84,6 +86,8 @@ class Sftp:
             self.close()
             raise
         self._receiving.start()
+        known = b"limits@openssh.com" in self._extensions
+        self._limits = self._ask(_EXTENDED, _bytes(b"limits@openssh.com")) if known else None
 
     # -- the protocol
 
@@ -189,6 +193,16 @@ class Sftp:
     def _do(self, kind: int, body: bytes, wanted: int = _STATUS) -> memoryview:
         return self._answer(self._ask(kind, body), wanted)
 
+    def _block(self) -> int:
+        """How many bytes one request may read or write."""
+        if self._limits is None:
+            return BLOCK
+        try:
+            limits = struct.unpack_from(">QQQ", self._answer(self._limits, _REPLY))
+        except (FailedError, EOFError, FileNotFoundError):
+            return BLOCK
+        return min(LARGE, *(limit or LARGE for limit in limits[1:])) or BLOCK
+
     # -- files
 
     def open(self, path: str, flags: int) -> bytes:
@@ -202,10 +216,10 @@ class Sftp:
     def read(self, handle: bytes, start: int, stop: int | None) -> Iterator[bytes]:
         """Bytes [start, stop) of an open file, to its end for None, in order."""
         asked: deque[tuple[int, int, Future[Answer]]] = deque()
-        at = start
+        at, block = start, self._block()
         while True:
-            while len(asked) < AHEAD and (stop is None or at < stop):
-                count = BLOCK if stop is None else min(BLOCK, stop - at)
+            while len(asked) < AHEAD // block and (stop is None or at < stop):
+                count = block if stop is None else min(block, stop - at)
                 body = _bytes(handle) + struct.pack(">QI", at, count)
                 asked.append((at, count, self._ask(_READ, body)))
                 at += count
@@ -226,14 +240,14 @@ class Sftp:
     def write(self, handle: bytes, pieces: Iterable[bytes]) -> Iterator[int]:
         """Write from the start; gives the length of each piece that the server has taken."""
         asked: deque[tuple[int, Future[Answer]]] = deque()
-        at = 0
+        at, block = 0, self._block()
         for piece in pieces:
-            for start in range(0, len(piece), BLOCK):
-                part = piece[start : start + BLOCK]
+            for start in range(0, len(piece), block):
+                part = piece[start : start + block]
                 body = _bytes(handle) + struct.pack(">Q", at) + _bytes(part)
                 asked.append((len(part), self._ask(_WRITE, body)))
                 at += len(part)
-                if len(asked) > AHEAD:
+                if len(asked) > AHEAD // block:
                     yield self._taken(*asked.popleft())
         while asked:
             yield self._taken(*asked.popleft())
