@@ -10,7 +10,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, added, base_of, changes, finite
+from git_nn.merge.strategies.blocks import (
+    Block,
+    Doubles,
+    Tensor,
+    added,
+    base_of,
+    changes,
+    finite,
+    only,
+)
 from git_nn.merge.strategies.ranks import Cut, among, largest_changes, share
 
 NAME = "breadcrumbs"
@@ -45,4 +54,4 @@ def merge(block: Block, parameters: Mapping[str, float], measured: tuple[Window,
 def _masked(change: Doubles, window: Window, start: int) -> Doubles:
     size = np.abs(finite(change))
     outliers, kept = (among(cut, size, start) for cut in window)
-    return np.where((kept & ~outliers) | ~np.isfinite(change), change, 0.0)
+    return only(change, (kept & ~outliers) | ~np.isfinite(change))

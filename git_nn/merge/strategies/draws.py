@@ -7,17 +7,22 @@ both are doubles without rounding, so the outcome is the same everywhere.
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 from numpy.typing import NDArray
 
-from git_nn.merge.strategies.blocks import Block, Doubles, changes
+from git_nn.merge.strategies.blocks import Block, Doubles, changes, only
 
 
 def kept(key: int, start: int, count: int, probability: float | Doubles) -> NDArray[np.bool_]:
     """Whether elements ``start`` and following are kept, each with its probability."""
     first = start // 4  # a step of the counter gives four words
     words = np.random.Philox(counter=first, key=key).random_raw(count + start % 4)[start % 4 :]
-    return (words >> np.uint64(11)).astype(np.float64) < np.multiply(probability, 2.0**53)
+    if isinstance(probability, float):
+        return np.less(words, ceil(probability * 2.0**53) << 11)  # the same, in one step
+    words >>= np.uint64(11)
+    return words.astype(np.float64) < np.multiply(probability, 2.0**53)
 
 
 def thin(change: Doubles, chance: float | Doubles, key: int, start: int) -> Doubles:
@@ -27,7 +32,7 @@ def thin(change: Doubles, chance: float | Doubles, key: int, start: int) -> Doub
     """
     stays = kept(key, start, len(change), chance)
     scaled = change / np.where(np.greater(chance, 0.0), chance, 1.0)
-    return np.where(stays | ~np.isfinite(change), scaled, 0.0)
+    return only(scaled, stays | ~np.isfinite(change))
 
 
 def thinned(block: Block, density: float) -> list[Doubles]:

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from git_nn.merge.strategies.blocks import Block, Doubles, Tensor, added, base_of, changes, finite
+from git_nn.merge.strategies.blocks import (
+    Block,
+    Doubles,
+    Tensor,
+    added,
+    base_of,
+    changes,
+    finite,
+    only,
+)
 from git_nn.merge.strategies.elect import agreeing
 from git_nn.merge.strategies.ranks import EVERYTHING, Cut, Work, among, cuts, share
 from git_nn.merge.strategies.sums import energies
@@ -66,12 +75,12 @@ def _selected(block: Block, cut: Cut) -> list[Doubles]:
     spread = _spread(parts)
     strange = ~np.isfinite(spread)  # is never left out, so that it shows
     inside = among(cut, finite(spread), block.start) | strange
-    return [np.where(inside, part, 0.0) for part in parts]
+    return [only(part, inside) for part in parts]
 
 
 def merge(block: Block, _: Mapping[str, float], measured: Selected) -> Doubles:
     parts = _selected(block, measured.cut)
     counted = [*zip(agreeing(parts), measured.weights, parts, strict=True)]
-    total = added([np.where(mask, weight * part, 0.0) for mask, weight, part in counted])
-    weights = added([np.where(mask, weight, 0.0) for mask, weight, _ in counted])
+    total = added([only(weight * part, mask) for mask, weight, part in counted])
+    weights = added([np.multiply(mask, weight, dtype=np.float64) for mask, weight, _ in counted])
     return base_of(block) + total / np.where(weights > 0, weights, 1.0)
