@@ -22,7 +22,7 @@ from git_nn.formats.base import Arrangement, FileSource, Key, Plan
 from git_nn.merge.decide import covers
 from git_nn.merge.keys import Preference, shown
 from git_nn.model import Model, open_pointer
-from git_nn.objects.layout import Layout
+from git_nn.objects.layout import Layout, View
 from git_nn.objects.names import escape
 from git_nn.objects.oid import Oid, oid_of
 from git_nn.objects.pointer import Entry, Pointer, Stored, Window, sorted_entries
@@ -79,8 +79,10 @@ def assemble(
         found = seat(sides, wanted, store, current, chosen.owner)
         if found is not None:
             return found, chosen.notes(found)
-        made = _write(sides, wanted, store, scratch, from_theirs(chosen, sides, store))
-        return made, chosen.notes(chosen.owner)
+        keys = from_theirs(chosen, sides, store)
+        if not keys and chosen.owner.skeleton != sides.ours.skeleton and _is_alone(sides.ours):
+            sides = replace(sides, ours=sides.theirs, theirs=sides.ours)
+        return _write(sides, wanted, store, scratch, keys), chosen.notes(chosen.owner)
     return _keyed(chosen, sides, wanted, store, scratch)
 
 
@@ -254,6 +256,11 @@ def _arrange(
     return made
 
 
+def _is_alone(side: Pointer) -> bool:
+    """Whether the format writes all beside the tensors as the first of two files has it."""
+    return bool(getattr(table.by_name(side.format), "ONE_CONTAINER", False))
+
+
 def _plan(sides: Sides, wanted: Wanted, store: Store, keys: frozenset[Key]) -> Plan:
     ours, theirs = sides.ours.by_name, sides.theirs.by_name
     changed = {name: entry for name, entry in wanted.items() if ours.get(name) != entry}
@@ -264,7 +271,13 @@ def _plan(sides: Sides, wanted: Wanted, store: Store, keys: frozenset[Key]) -> P
         if name not in taken
     }
     removed = frozenset(ours.keys() - wanted.keys())
-    return Plan(taken, removed, _Contents(replaced), keys)
+    tensors = {n: (e.dtype, e.shape) for n, e in wanted.items() if isinstance(e, Stored)}
+    views = {
+        n: View(n, e.dtype, e.shape, e.of, e.offset, e.strides)
+        for n, e in wanted.items()
+        if isinstance(e, Window)
+    }
+    return Plan(taken, removed, _Contents(replaced), keys, tensors, views)
 
 
 def _home(entry: Entry, sides: Sides) -> Pointer:

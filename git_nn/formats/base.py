@@ -34,6 +34,9 @@ and either kind may have
         Write a file that is ``ours`` changed by ``plan`` where tensors were added,
         removed or resized. Raises MergeError where the format cannot do that. The caller
         parses the result and compares every tensor.
+    ONE_CONTAINER: bool
+        Whether ``compose`` takes what is no tensor from its first file alone; then the files
+        are swapped where it has to be theirs'.
     def arrange(ours: Source, theirs: Source, plan: Arrangement, out: BinaryIO) -> None
         The same without payloads, which leaves them all where they are: write everything
         but the payloads of such a file, and holes for these. Only for formats in which nothing
@@ -48,6 +51,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from git_nn.errors import LayoutError
+from git_nn.objects.layout import View
 
 PIECE = 4 * 1024 * 1024
 
@@ -151,13 +155,16 @@ Key = tuple[str, str]  # where in the file, and the name there
 class Plan:
     """How a composed file differs from ours: see ``compose`` above.
 
-    ``keys`` have theirs' value, or are not there as in theirs.
+    ``keys`` have theirs' value, or are not there as in theirs. ``tensors`` are (dtype, shape) by
+    name of all payloads that it has, whatever they are from, and ``views`` all views.
     """
 
     from_theirs: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     replaced: Mapping[str, bytes] = field(default_factory=dict)
     keys: frozenset[Key] = frozenset()
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

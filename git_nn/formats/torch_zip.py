@@ -10,10 +10,11 @@ tensors have the same literal bytes.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from git_nn.errors import LayoutError
-from git_nn.formats.base import Source
+from git_nn.formats.base import Plan, Source
 from git_nn.formats.pickle_machine import Machine
 from git_nn.formats.pickle_opcodes import run
 from git_nn.formats.pickle_plain import plain
@@ -26,6 +27,7 @@ from git_nn.objects.tensor import dtype_bits, is_dtype
 NAME = "torch"
 VERSION = 1
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+ONE_CONTAINER = True
 ABOUT = "torch.save since PyTorch 1.6, Lightning checkpoints, TorchScript"
 
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
@@ -41,7 +43,7 @@ def sniff(head: bytes) -> bool:
 
 def layout(source: Source) -> Layout:
     members = read_members(source)
-    root = _root(members)
+    root = archive_root(members)
     big = _is_big_endian(source, members.get(f"{root}byteorder"))
     payloads: list[Payload] = []
     views: list[View] = []
@@ -50,12 +52,12 @@ def layout(source: Source) -> Layout:
     for pickle, folder in _PICKLES.items():
         if f"{root}{pickle}" not in members:
             continue
-        named = _references(_value(source, members[f"{root}{pickle}"]), pickle, big=big)
+        named = _references(value_of(source, members[f"{root}{pickle}"]), pickle, big=big)
         stored = {
             reference.storage.key: members.get(f"{root}{folder}{reference.storage.key}")
             for reference in named
         }
-        used = {key: member for key, member in stored.items() if member and _is_plain(member)}
+        used = {key: member for key, member in stored.items() if member and is_plain(member)}
         places = {key: Extent(member.start, member.size) for key, member in used.items()}
         placed = place(named, places, taken)
         payloads += placed.payloads
@@ -69,7 +71,7 @@ def layout(source: Source) -> Layout:
     )
 
 
-def _is_plain(member: Member) -> bool:
+def is_plain(member: Member) -> bool:
     return member.method == STORED and member.size == member.stored_size
 
 
@@ -91,13 +93,20 @@ def _serialization_id(
     return (Chain(last.start + CHAIN_LENGTH, spans),), slots
 
 
+def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
+    """Ours changed by ``plan``, where both are plain values and tensors: see torch_write."""
+    from git_nn.formats import torch_write
+
+    torch_write.compose(ours, theirs, plan, out)
+
+
 def structure(source: Source) -> dict[str, Any]:
     """The plain values of the checkpoint: epoch, learning rates, class names."""
     members = read_members(source)
-    return plain(_value(source, members[f"{_root(members)}data.pkl"]))
+    return plain(value_of(source, members[f"{archive_root(members)}data.pkl"]))
 
 
-def _root(members: dict[str, Member]) -> str:
+def archive_root(members: dict[str, Member]) -> str:
     """The folder of the archive, which torch names after the file; with a slash."""
     roots = [
         name.removesuffix("data.pkl")
@@ -113,7 +122,7 @@ def _is_big_endian(source: Source, member: Member | None) -> bool:
     return member is not None and member.size == 3 and source.read(member.start, 3) == b"big"
 
 
-def _value(source: Source, member: Member) -> Any:
+def value_of(source: Source, member: Member) -> Any:
     if member.method != STORED:
         raise LayoutError(f"{member.name!r} is compressed")
     return run(Machine(source, member.start, member.stop))

@@ -2,7 +2,8 @@
 
 No clock and no compression: what a member's entry says is written, but for the place of its
 bytes, and a data descriptor is never used. So a member of another archive is copied as its raw
-stream, whatever its method.
+stream, whatever its method. Where the bytes of members have to be aligned, the local header is
+made longer by the extra field that torch has for it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ _LOCATOR = struct.Struct("<4sIQI")
 _UNIX = 3 << 8  # made on, which says how attributes are meant
 
 
-def write_zip(file: BinaryIO, members: Iterable[tuple[Entry, Content]]) -> None:
+def write_zip(file: BinaryIO, members: Iterable[tuple[Entry, Content]], alignment: int = 1) -> None:
     """Write ``members`` in their order to ``file``, which is empty.
 
+    The bytes of each begin at a multiple of ``alignment``, a power of two below 64 Ki.
     LayoutError where the bytes of a member are not as many as its entry says.
     """
     directory: list[bytes] = []
     at = 0
     for entry, content in members:
-        head = _local(entry)
+        head = _local(entry, at, alignment)
         written = file.write(head)
         for piece in content:
             written += file.write(piece)
@@ -43,12 +45,16 @@ def write_zip(file: BinaryIO, members: Iterable[tuple[Entry, Content]]) -> None:
     file.writelines([*directory, *_end(len(directory), sum(map(len, directory)), at)])
 
 
-def _local(entry: Entry) -> bytes:
+def _local(entry: Entry, at: int, alignment: int) -> bytes:
     sizes = (entry.stored_size, entry.size)
     extra = b""
     if max(sizes) >= FULL:
         extra = struct.pack("<2H2Q", 1, 16, entry.size, entry.stored_size)
         sizes = (FULL, FULL)
+    before = at + _LOCAL.size + len(entry.raw_name) + len(extra)
+    if before % alignment:
+        padding = -(before + 4) % alignment
+        extra += struct.pack("<2sH", b"FB", padding) + b"Z" * padding
     head = _LOCAL.pack(
         b"PK\x03\x04", 45 if extra else 20, entry.flags & ~DESCRIPTOR, entry.method,
         entry.modified & 0xFFFF, entry.modified >> 16, entry.crc, *sizes,

@@ -86,6 +86,33 @@ def test_files_of_before_1_6_merge_by_tensor_whatever_their_addresses(tmp_path: 
     assert repo.read(MODEL) == legacy(weights(embed=50, layers_0_weight=51), "b")
 
 
+def test_tensors_that_both_sides_added_are_in_a_new_file(tmp_path: Path) -> None:
+    """By another script each, with an epoch beside the weights; theirs renamed a tensor, too."""
+
+    def file(values: Weights, epoch: int, stem: str) -> bytes:
+        stores = {name: S(str(i), "f32", data) for i, (name, data) in enumerate(values.items())}
+        state = ordered({name: tensor(s, (16, 8)) for name, s in stores.items()})
+        return save({"epoch": epoch, "model": state}, root=stem)
+
+    plain, more = weights(), [random.Random(seed).randbytes(512) for seed in (60, 61)]
+    ours = {**plain, "mine": more[0]}
+    theirs = {"renamed" if name == "head" else name: data for name, data in plain.items()}
+    repo, said = merged(
+        tmp_path, file(plain, 1, "a"), file(ours, 2, "b"), file({**theirs, "new": more[1]}, 1, "c")
+    )
+    assert "theirs renamed" in said
+    with zipfile.ZipFile(io.BytesIO(repo.read(MODEL))) as found:
+        assert found.testzip() is None
+        assert {name.split("/")[0] for name in found.namelist()} == {"b"}
+        data = [found.read(name) for name in found.namelist() if name.startswith("b/data/")]
+    assert sorted(data) == sorted([*plain.values(), *more])
+    assert "model.mine" in repo.nn("ls", MODEL).text
+    assert repo.nn("ls", MODEL).text.count("f32  16x8") == 6
+    (repo.path / MODEL).unlink()
+    repo.git("checkout", "--", MODEL)
+    assert repo.status() == ""
+
+
 @pytest.mark.parametrize("write", [zipped, legacy])
 def test_the_same_weights_saved_anew_cost_their_container_only(
     repo: Repo, write: Callable[[Weights, str], bytes]
