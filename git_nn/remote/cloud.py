@@ -123,22 +123,23 @@ class BucketKeys:
         from obstore.exceptions import AlreadyExistsError, BaseError
 
         with self._told(), self._room if content.size > _LARGE else nullcontext():
+            data = _whole(content)
             try:
-                self._put(key, content, self._mode)
+                self._put(key, data, self._mode)
             except AlreadyExistsError:
                 if self.size(key) != content.size:
-                    self._put(key, content, "overwrite")
+                    self._put(key, data, "overwrite")
             except BaseError as error:
                 if self._mode == "overwrite" or not _UNKNOWN.search(str(error)):
                     raise
                 self._mode = "overwrite"
-                self._put(key, content, self._mode)
+                self._put(key, data, self._mode)
         advance(content.size)
 
-    def _put(self, key: str, content: Content, mode: _Mode) -> None:
+    def _put(self, key: str, data: bytearray, mode: _Mode) -> None:
         import obstore
 
-        obstore.put(self._store, key, content.pieces(), mode=mode, use_multipart=False)
+        obstore.put(self._store, key, data, mode=mode, use_multipart=False)
 
     def size(self, key: str) -> int | None:
         import obstore
@@ -182,6 +183,16 @@ class BucketKeys:
             ) from error
         except exceptions.BaseError as error:
             raise RemoteError(f"{self.label}: {_words(error)}", transient=True) from error
+
+
+def _whole(content: Content) -> bytearray:
+    """All bytes in one piece: what is as large goes back to the system as soon as it is free."""
+    data, at = bytearray(content.size), 0
+    for piece in content.pieces():
+        data[at : at + len(piece)] = piece
+        at += len(piece)
+    del data[at:]
+    return data
 
 
 def _words(error: Exception) -> str:
