@@ -18,6 +18,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from git_nn.container import Rows, Sides
+from git_nn.formats import table
 from git_nn.merge.decide import Conflict, Decision
 from git_nn.merge.rows import TOKEN, VALUES, Rung, is_of_tokens
 from git_nn.merge.tokens import Placement, Tokens, length
@@ -41,7 +42,7 @@ def reorder(
     changed might have rows of tokens; ``rung`` says how finely a tensor may be taken apart.
     Raises MissingObjectError and DamagedObjectError.
     """
-    if sides.base is None:
+    if sides.base is None or not getattr(table.by_name(sides.ours.format), "RESIZES", False):
         return None
     versions = (sides.base, sides.ours, sides.theirs)
     shared = versions[0].stored.keys() & versions[1].stored.keys() & versions[2].stored.keys()

@@ -185,24 +185,25 @@ def _merge_by_plan(asked: _Asked, file: Path, *, is_virtual: bool) -> int:
 
 def _sides(asked: _Asked) -> Sides:
     from git_nn.assemble import Sides
-    from git_nn.statistics import of_blobs
 
-    repo, store, files = asked.repo, asked.store, asked.files
-    base, ours, theirs = (_version(file, store) for file in files)
+    base, ours, theirs = (_version(file, asked.store) for file in asked.files)
     if ours is None or theirs is None:
         empty = "ours" if ours is None else "theirs"
         raise MergeError(
             f"{empty} is an empty file", hint="run 'git checkout --ours' or '--theirs' on it"
         )
-    known = of_blobs(repo, store, asked.path, lambda: _names(repo, files[1:]), _likely())
-    return Sides(base, ours, theirs, known)
+    return Sides(base, ours, theirs)
 
 
 def _matched(asked: _Asked, sides: Sides) -> Sides:
-    """The versions with rows in one order, where both sides added tokens."""
+    """The versions with what stands beside them: statistics that are read if they are asked for,
+    and rows in one order, where both sides added tokens. Merge bases stand in no commit alone."""
+    from git_nn import statistics
     from git_nn.tokenizers import matched, of_blobs
 
-    repo, store, files = asked.repo, asked.store, asked.files
+    repo, store, files, likely = asked.repo, asked.store, asked.files, _likely()
+    known = statistics.of_blobs(repo, store, asked.path, lambda: _names(repo, files[1:]), likely)
+    sides = replace(sides, known=known)
     tokens = of_blobs(repo, asked.path, lambda: _blobs(repo, files, sides), _likely())
     return matched(repo, sides, tokens, store, store)
 
@@ -269,17 +270,17 @@ def _report(repo: Repository, path: bytes, merged: Merged) -> None:
     from git_nn.merge.report import lines, outcome
 
     name = _shown(os.fsdecode(path))
+    shut = any(not conflict.placed for conflict in merged.conflicts)
     if merged.whole:
         _say(f"{name}: the file as a whole conflicts, ours is kept: {merged.whole}")
     else:
-        shut = any(not conflict.placed for conflict in merged.conflicts)
         kept = ", ours kept:" if shut else ":" if merged.conflicts else ""
         _say(f"{name}: {outcome(merged.decisions)}{kept}")
         for line in lines(merged.conflicts):
             _say(f"  {line}", prefix="")
     for note in merged.notes:
         _say(f"  {note}", prefix="")
-    if not merged.is_clean:
+    if merged.whole or shut:
         _advise(repo)
 
 

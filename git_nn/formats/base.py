@@ -34,6 +34,9 @@ and either kind may have
         Write a file that is ``ours`` changed by ``plan`` where tensors were added,
         removed or resized. Raises MergeError where the format cannot do that. The caller
         parses the result and compares every tensor.
+    RESIZES: bool
+        Whether a written file may have tensors of a shape that neither side has, with nothing else
+        in it that would then be wrong (as Keras' configuration, GGUF's tokenizer).
     ONE_CONTAINER: bool
         Whether ``compose`` takes what is no tensor from its first file alone; then the files
         are swapped where it has to be theirs'.

@@ -22,10 +22,12 @@ from git_nn.formats.zip_directory import Entry, Member, read_members
 from git_nn.formats.zip_writer import Content, write_zip
 from git_nn.objects.layout import Checksum, Extent, Layout, Payload
 from git_nn.objects.names import is_canonical
+from git_nn.objects.tensor import Shape
 
 NAME = "npz"
 VERSION = 1
 SUFFIXES = (".npz",)
+RESIZES = True
 ABOUT = "arrays of numpy in a zip file, compressed or not"
 
 DEFLATED = 8
@@ -99,8 +101,8 @@ def _payload(member: Member, array: Array) -> Payload:
 def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
     """Write ours changed by ``plan``: ours' members in their order, then what theirs adds.
 
-    A compressed member is copied as the stream that it is. A replaced tensor has the dtype, the
-    shape and the compression of the side whose array is as long.
+    A compressed member is copied as the stream that it is. A replaced tensor has the dtype and the
+    compression of the side whose array is as long, if there is one.
     """
     try:
         with ours.open("rb") as a, theirs.open("rb") as b, out.open("wb") as file:
@@ -149,18 +151,23 @@ def _chosen(name: str, ours: _Side, theirs: _Side, plan: Plan) -> Iterator[tuple
     if name in plan.from_theirs:
         yield theirs.copy(theirs.arrays[name][0])
     elif name in plan.replaced:
-        yield _replaced(name, plan.replaced[name], ours, theirs)
+        shape = plan.tensors[name][1] if name in plan.tensors else ()
+        yield _replaced(name, plan.replaced[name], shape, ours, theirs)
     elif name in ours.arrays and name not in plan.removed:
         yield ours.copy(ours.arrays[name][0])
 
 
-def _replaced(name: str, data: bytes, *sides: _Side) -> tuple[Entry, Content]:
-    """A member with new packed values in the place of the array of a side that is as long."""
+def _replaced(name: str, data: bytes, shape: Shape, *sides: _Side) -> tuple[Entry, Content]:
+    """A member with new packed values in the place of the array of a side that is as long; where
+    none is, of the first side, in ``shape``."""
     models = [side.arrays[name] for side in sides if name in side.arrays]
-    fitting = [(member, array) for member, array in models if array.length == len(data)]
-    if not fitting:
-        raise LayoutError(f"{name!r}: the merged values differ in size from either side's")
-    member, array = fitting[0]
+    member, array = next(
+        ((member, array) for member, array in models if array.length == len(data)), models[0]
+    )
+    if array.length != len(data):
+        array = replace(array, shape=shape, fortran=False)
+        if array.length != len(data):
+            raise LayoutError(f"{name!r}: the merged values differ in size from either side's")
     content = header_of(array) + data
     stored = content
     if not member.is_stored:

@@ -21,6 +21,7 @@ from git_nn.objects.tensor import check_shape, contiguous_strides, nbytes
 NAME = "safetensors"
 VERSION = 1
 SUFFIXES = (".safetensors",)
+RESIZES = True
 ABOUT = "safetensors of Hugging Face, also adapters and quantised models"
 
 HEADER = 100_000_000  # the library's own limit

@@ -28,6 +28,7 @@ NAME = "torch"
 VERSION = 1
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 ONE_CONTAINER = True
+RESIZES = True
 ABOUT = "torch.save since PyTorch 1.6, Lightning checkpoints, TorchScript"
 
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}

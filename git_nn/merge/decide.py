@@ -266,7 +266,7 @@ def _why(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> str:
     if isinstance(ours, Window) != isinstance(theirs, Window):
         return "a view on one side, changed on the other"
     if base is not None and _both_grew(base, ours, theirs):
-        return "rows added on both sides, and no tokenizer beside it says which token each is"
+        return "rows added on both sides, and nothing says which token each is"
     if _spec(ours) != _spec(theirs):
         return "another dtype or shape on each side"
     return "added on both sides" if base is None else "changed on both sides"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from git_nn.placing import place
 from git_nn.reorder import reorder
 from git_nn.resolve import Version, unsettled_of
 from git_nn.store.memory import MemoryStore
-from tests.support.models import normal, safetensors_file
+from tests.support.models import h5_file, normal, safetensors_file
 from tests.support.torch_file import S, ordered, save, tensor
 from tests.unit.merge.test_combine import sides_of
 
@@ -168,6 +169,28 @@ def test_what_is_placed_stays_open_until_the_tokenizer_is_settled(tmp_path: Path
     assert done.file.is_settled
     assert read(done.file.result, store, tmp_path) == data
     assert not file.is_settled
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_numpy_files_get_the_rows_of_both(tmp_path: Path, compressed: bool) -> None:
+    def file(table: np.ndarray) -> bytes:
+        out = io.BytesIO()
+        write = np.savez_compressed if compressed else np.savez
+        write(out, wte=table, other=np.arange(3))
+        return out.getvalue()
+
+    base, ours, theirs = map(file, three(TABLE))
+    merged, data, _, _ = run(tmp_path, (base, ours, theirs), RULES)
+    assert merged.is_clean
+    with np.load(io.BytesIO(data)) as found:
+        assert np.array_equal(found["wte"], np.concatenate([TABLE, *NEW.values()]))
+        assert found["other"].tolist() == [0, 1, 2]
+
+
+def test_files_that_say_themselves_how_many_tokens_there_are_keep_their_rows() -> None:
+    store = MemoryStore()
+    sides = sides_of(store, *(h5_file({"wte": table}) for table in three(TABLE)))
+    assert reordered(store, sides) is None
 
 
 def test_tied_weights_go_along() -> None:

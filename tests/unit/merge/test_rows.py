@@ -459,7 +459,7 @@ def test_rows_added_on_both_sides_are_a_conflict_unless_they_are_the_same(tmp_pa
     for added in (other, new[:2]):
         merged, _ = run(tmp_path, files(base, ours, np.concatenate([base, added])))
         (conflict,) = merged.conflicts
-        assert conflict.why.startswith("rows added on both sides, and no tokenizer beside it says")
+        assert conflict.why.startswith("rows added on both sides, and nothing says")
 
 
 def tied(table: np.ndarray, other: np.ndarray) -> bytes:
