@@ -8,7 +8,7 @@ encoding on disk, so encodings can improve without any pointer changing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 from blake3 import blake3
 
@@ -43,6 +43,15 @@ class Oid(bytes):
 def oid_of(*pieces: bytes | bytearray | memoryview) -> Oid:
     """The oid of the concatenation of ``pieces``."""
     return oid_of_stream(pieces)
+
+
+def hashed(pieces: Iterable[bytes]) -> Generator[bytes, None, Oid]:
+    """The pieces as they come; the value of the generator is the id of all of them."""
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    return Oid(hasher.digest())
 
 
 def oid_of_stream(pieces: Iterable[bytes | bytearray | memoryview]) -> Oid:

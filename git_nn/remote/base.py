@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from blake3 import blake3
-
 from git_nn.errors import RemoteError
-from git_nn.objects.oid import oid_of
+from git_nn.objects.oid import hashed, oid_of
 
 MAX_PACK = 96 * 1024 * 1024  # bytes; docs/spec-remote.md, rule 5
 MAX_INDEX = 64 * 1024 * 1024
@@ -71,12 +69,9 @@ def bytes_of(pack: Outgoing) -> Iterator[bytes]:
 
     So who sends these must not let anybody see what has arrived before all of them have been given.
     """
-    hasher = blake3()
     with pack.path.open("rb") as file:
-        while piece := file.read(_CHUNK):
-            hasher.update(piece)
-            yield piece
-    if hasher.hexdigest() != pack.name:
+        oid = yield from hashed(iter(lambda: file.read(_CHUNK), b""))
+    if oid.hex() != pack.name:
         raise RemoteError(
             f"{pack.path} does not have the bytes of its pack any more",
             hint="run 'git nn fsck --repair'",

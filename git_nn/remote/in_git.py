@@ -8,7 +8,7 @@ ref, a large pack when it is read (where the host filters; else all of them come
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -93,7 +93,8 @@ class GitRemote:
             for pack in packs:
                 index, path = desk.blob(pack.index), _path(pack.name, PACK)
                 if path not in there or there.get(_path(pack.name, INDEX)) != index:
-                    check(pack)
+                    for _ in bytes_of(pack):  # that they are its bytes
+                        pass
                     entries[path] = desk.blob(pack.path)
                     entries[_path(pack.name, INDEX)] = index
             if entries:
@@ -115,12 +116,6 @@ class GitRemote:
         trace: TracebackType | None,
     ) -> None:
         pass
-
-
-def check(pack: Outgoing, passed: Callable[[bytes], object] = len) -> None:
-    """RemoteError unless the file of a pack is what its name says; ``passed`` gets its bytes."""
-    for piece in bytes_of(pack):
-        passed(piece)
 
 
 def _published(entries: Mapping[str, str]) -> Iterator[str]:

@@ -21,13 +21,13 @@ from typing import Self, TypeVar
 
 from git_nn.errors import RemoteError
 from git_nn.gitio.repository import Repository
-from git_nn.remote import in_git
 from git_nn.remote.address import redacted
 from git_nn.remote.base import (
     CONNECTIONS,
     Advance,
     Outgoing,
     Published,
+    bytes_of,
     identity_of,
     silent,
 )
@@ -250,7 +250,8 @@ class _Sent:
 def _item_of(pack: Outgoing) -> Item:
     """The object of a pack, whose file is checked on the way."""
     sha = hashlib.sha256()
-    in_git.check(pack, sha.update)
+    for piece in bytes_of(pack):
+        sha.update(piece)
     return Item(sha.hexdigest(), pack.size)
 
 
