@@ -8,7 +8,7 @@ name of its weight. They are those of the model in the same commit; nothing chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from git_nn.earlier import pointer_at
 from git_nn.errors import MergeError
 from git_nn.gitio.objects import open_batch
 from git_nn.gitio.repository import Repository
-from git_nn.gitio.whence import Place, places
+from git_nn.gitio.whence import Place, places, tips
 from git_nn.merge.strategies import table
 from git_nn.objects.names import escape
 from git_nn.objects.pointer import Pointer, Stored
@@ -53,7 +53,11 @@ def of_places(repo: Repository, store: LocalStore | None, sides: Sequence[Place]
     What ``store`` lacks of them is fetched, as that of models is; without a store it is not.
     """
 
-    return _once(lambda kind: [_of_side(repo, store, [side], kind) for side in sides])
+    def known(kind: str) -> Iterator[Pointer]:
+        for side in sides:
+            yield _the_one(repo, store, _there(repo, [side], kind), [side], kind)
+
+    return _once(known)
 
 
 def of_blobs(
@@ -64,21 +68,27 @@ def of_blobs(
     likely: Mapping[str, str],
 ) -> Known:
     """The same of a model that Git merges to ``path``: ``blobs`` are Git's names of it on each
-    side, and ``likely`` commits that these may be from, with their names. Nothing is looked up
-    before it is asked for."""
+    side, and ``likely`` commits that these may be from, with their names. Where the file is not
+    in a side's commit, branches count that have that very model: it may have been measured later.
+    But not in a merge of two, which can be made again only from what its parents have.
+    Nothing is looked up before it is asked for."""
+    is_merge = bool(likely) or (repo.git_dir / "MERGE_HEAD").exists()
 
-    def known(kind: str) -> list[Pointer]:
-        found = [places(repo, blob, path, likely) for blob in blobs()]
-        for who, side in zip(("ours", "theirs"), found, strict=True):
+    def known(kind: str) -> Iterator[Pointer]:
+        for who, blob in zip(("ours", "theirs"), blobs(), strict=True):
+            side = places(repo, blob, path, likely)
             if not side:
                 file = escape(beside(path, kind))
                 raise MergeError(f"Git has no commit that {who} is from, to look for {file}")
-        return [_of_side(repo, store, side, kind) for side in found]
+            there = _there(repo, side, kind)
+            if not there and not is_merge:
+                there = _there(repo, tips(repo, blob, path), kind)
+            yield _the_one(repo, store, there, side, kind)
 
     return _once(known)
 
 
-def _once(work: Known) -> Known:
+def _once(work: Callable[[str], Iterator[Pointer]]) -> Known:
     """The same, looked up once, also where it is missing: every tensor asks."""
 
     @cache
@@ -97,20 +107,27 @@ def _once(work: Known) -> Known:
     return known
 
 
-def _of_side(
-    repo: Repository, store: LocalStore | None, side: Sequence[Place], kind: str
-) -> Pointer:
-    """What the places have, all the same; MergeError that names the missing file."""
-    files = {place: beside(place.path, kind) for place in side}
-    specs = [f"{place.commit}:{file}" for place, file in files.items()]
+def _there(repo: Repository, side: Sequence[Place], kind: str) -> set[Pointer]:
+    """What the places have."""
+    specs = [f"{place.commit}:{beside(place.path, kind)}" for place in side]
     with open_batch(repo) as reader:
-        there = {pointer for spec in specs if (pointer := pointer_at(reader, spec)) is not None}
-    file = escape(next(iter(files.values())))
+        return {pointer for spec in specs if (pointer := pointer_at(reader, spec)) is not None}
+
+
+def _the_one(
+    repo: Repository,
+    store: LocalStore | None,
+    there: set[Pointer],
+    side: Sequence[Place],
+    kind: str,
+) -> Pointer:
+    """What was found for a side; MergeError that names the file where that is none, or several."""
+    file = escape(beside(side[0].path, kind))
     if len(there) != 1:
-        what = f"other {file}" if there else f"no {file}"
+        what = f"more than one {file}" if there else f"no {file}"
         hint = f"commit it there, tracked by git-nn (see docs/merge.md, {kind})"
         raise MergeError(f"{_named(side)} {what}, which this strategy needs", hint=hint)
-    pointer = there.pop()
+    (pointer,) = there
     if store is not None:
         obtain(repo, store, [pointer])
     return pointer

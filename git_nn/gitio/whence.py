@@ -44,6 +44,14 @@ def places(repo: Repository, blob: str, path: bytes, likely: Mapping[str, str]) 
     return [place for place in there if place is not None]
 
 
+def tips(repo: Repository, blob: str, path: bytes) -> list[Place]:
+    """The branches that have ``blob`` at their tips, the same commit once."""
+    argv = ("for-each-ref", "--format=%(objectname) %(refname:short)", "refs/heads", "refs/remotes")
+    pairs = [line.split(" ", 1) for line in repo.git(*argv).decode("utf-8", "replace").splitlines()]
+    there = (_within(repo, blob, path, commit, name) for commit, name in dict(pairs).items())
+    return [place for place in there if place is not None]
+
+
 def _candidates(repo: Repository, likely: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield from likely.items()
     for head in _HEADS:

@@ -134,6 +134,16 @@ def test_they_are_found_where_git_names_no_commit_and_the_model_was_renamed(tmp_
     holds(repo, weighted(), "models/renamed.safetensors")
 
 
+def test_what_was_measured_later_counts_where_a_commit_of_a_rebase_has_none_yet(
+    tmp_path: Path,
+) -> None:
+    repo = start(tmp_path / "repo", FISHER)
+    repo.git("config", "nn.merge.strategy", "fisher:floor=0")
+    repo.git("rebase", "-q", "--merge", "main", "side")  # the model, then its statistics
+    assert repo.git("rev-list", "--count", "main..side").text.strip() == "2"
+    holds(repo, weighted())
+
+
 def test_what_a_side_renamed_is_weighed_by_what_it_has_under_its_own_name(tmp_path: Path) -> None:
     attributes = "m.safetensors nn-merge=fisher:floor=0\n"
     repo = start(tmp_path / "repo", FISHER, attributes=attributes)
