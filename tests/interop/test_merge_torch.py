@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from git_nn.clean import clean
 from git_nn.combine import Merged, merge
 from git_nn.container import Sides
 from git_nn.formats.base import BytesSource
+from git_nn.merge.rows import BY_ROWS
 from git_nn.merge.rules import Choice, Rules
+from git_nn.merge.tokens import Placement, union
 from git_nn.model import open_pointer
+from git_nn.reorder import reorder
 from git_nn.store.memory import MemoryStore
 
 pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
@@ -188,3 +192,42 @@ def test_what_only_theirs_says_beside_its_tensors_is_theirs(tmp_path: Path) -> N
     )
     assert done.is_clean
     assert same(found, checkpoint(5, w=1.0, b=3.0, a=2.0))
+
+
+def test_rows_of_tokens_that_both_sides_added(tmp_path: Path) -> None:
+    """A small language model whose head is its embedding, with a bias for each token."""
+
+    class Lm(torch.nn.Module):
+        def __init__(self, tokens: int) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed_tokens = torch.nn.Embedding(6, 4)
+            rows = torch.arange(6.0, tokens)[:, None].expand(-1, 4)
+            weight = torch.cat([self.embed_tokens.weight.detach(), rows])
+            self.embed_tokens = torch.nn.Embedding.from_pretrained(weight, freeze=False)
+            self.lm_head = torch.nn.Linear(4, tokens)
+            self.lm_head.weight = self.embed_tokens.weight
+            self.lm_head.bias.data = weight[:, 0].clone()
+
+    words = [f"w{i}" for i in range(6)]
+    tokens = (words, [*words, "<a>"], [*words, "<b>", "<c>"])
+    base, ours, theirs = ({word: i for i, word in enumerate(side)} for side in tokens)
+    theirs_state = Lm(8).state_dict()
+    theirs_state["embed_tokens.weight"][2] += 1  # and the head's, which is the same
+    store = MemoryStore()
+    sides = Sides(*(
+        clean(BytesSource(saved(state)), store).pointer
+        for state in (Lm(6).state_dict(), Lm(7).state_dict(), theirs_state)
+    ))  # fmt: skip
+    where = Placement("tokenizer.json", base, ours, theirs, union(base, ours, theirs))
+    rows = reorder(sides, lambda: where, BY_ROWS, store, store)
+    done = merge(replace(sides, rows=rows), Rules(ladder=BY_ROWS), store, tmp_path / "scratch")
+    assert done.is_clean
+    open_pointer(done.pointer, store).write(tmp_path / "merged.pt")
+    found = torch.load(tmp_path / "merged.pt", weights_only=True)
+    embedding = torch.cat([theirs_state["embed_tokens.weight"][:6], *(
+        torch.full((1, 4), value) for value in (6.0, 6.0, 7.0))])  # fmt: skip
+    assert torch.equal(found["embed_tokens.weight"], embedding)
+    assert found["lm_head.weight"].data_ptr() == found["embed_tokens.weight"].data_ptr()
+    assert found["lm_head.bias"][6:].tolist() == [6.0, 6.0, 7.0]
+    Lm(9).load_state_dict(found)
