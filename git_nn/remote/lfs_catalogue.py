@@ -33,11 +33,13 @@ class PackList:
         self._small: dict[str, bytes] = {}  # by Git blob
         self._there: dict[Item, bool] = {}  # what the server said
         self._is_doubted = False
+        self._last: tuple[Mapping[str, str], dict[str, Item]] | None = None
         self._lock = threading.Lock()
 
     def doubt(self) -> None:
         """Ask the server from now on, even if the list was made for it."""
         self._is_doubted = True
+        self._last = None
 
     def now(self) -> dict[str, Item]:
         """The objects of the published packs by their names; one round trip."""
@@ -70,6 +72,12 @@ class PackList:
         self.catalogue.remove([f(name) for name in names for f in (_index_path, _pack_path)])
 
     def _published(self, entries: Mapping[str, str]) -> dict[str, Item]:
+        last = self._last
+        if last is None or last[0] is not entries:  # every read of a pack asks
+            last = self._last = (entries, self._found(entries))
+        return last[1]
+
+    def _found(self, entries: Mapping[str, str]) -> dict[str, Item]:
         listed = self._listed(entries)
         if not listed or (self._is_home(entries) and not self._is_doubted):
             return listed
