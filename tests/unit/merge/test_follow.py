@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from git_nn.merge.decide import Conflict, Decision, Take, decide, outcome
-from git_nn.merge.follow import Followed, follow, refuse
+from git_nn.merge.follow import Followed, follow, refuse, with_names
+from git_nn.merge.many import Clash, Taken, follow_all
+from git_nn.merge.many import decide as decide_all
 from git_nn.merge.renames import renamed, shown
 from git_nn.merge.rules import Choice
 from git_nn.merge.shifts import shifts
@@ -315,3 +317,21 @@ def _restructured(base: Model, random: np.random.Generator) -> tuple[Make, Make]
         case 1:
             return (lambda model: removed(model, at)), dict
     return dict, prefixed
+
+
+def test_of_many_sides_all_follow_the_one_that_put_a_layer_in() -> None:
+    base = net()
+    tuned = {name: base | {f"model.layers.{i}.up.w": "t"} for i, name in ((0, "b"), (3, "c"))}
+    sides = [pointer(tuned["b"]), pointer(inserted(base, 2)), pointer(tuned["c"])]
+    found = follow_all(pointer(base), sides, ("b", "a", "c"))
+    assert found.notes == ("a inserted model.layers.2: model.layers.2-3 are model.layers.3-4",)
+    outcomes = {outcome.name: outcome for outcome in decide_all(found, lambda _: None)}
+    assert all(isinstance(each, Taken) for each in outcomes.values())
+    contents = {name: getattr(each.entry, "oid", None) for name, each in outcomes.items()}
+    assert contents["model.layers.4.up.w"] == contents["model.layers.0.up.w"] == oid_of(b"t")
+    assert contents["model.layers.2.up.w"] == oid_of(b"newup.w")
+    # What stands beside a side's own names gets the new ones, too.
+    assert "model.layers.4.up.w" in with_names(sides[2], found.renamed[2]).by_name
+    other = follow_all(pointer(base), [*sides, pointer(inserted(base, 0))], ("b", "a", "c", "d"))
+    clashes = [each for each in decide_all(other, lambda _: None) if isinstance(each, Clash)]
+    assert {each.why for each in clashes} == {"both sides renumbered these layers"}

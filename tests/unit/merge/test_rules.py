@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from git_nn.errors import UsageError
-from git_nn.merge.rules import Choice, Rules, parse, rules
+from git_nn.merge.rules import Choice, Rules, averaged, parse, rules
 from git_nn.merge.strategies import table
 
 MEAN = Choice("mean", (("weight", 0.5),))
@@ -103,3 +103,12 @@ def test_every_strategy_says_what_it_is(name: str) -> None:
     assert strategy.limits.keys() == strategy.parameters.keys()
     for key, (low, high) in strategy.limits.items():
         assert low <= strategy.parameters[key] <= high
+
+
+def test_statistics_get_the_mean_of_whatever_computes_and_sides_stay_sides() -> None:
+    settings = {"nn.merge.a.strategy": "ours", "nn.merge.b.strategy": "conflict"}
+    found = averaged(rules("fisher:floor=0", settings, None, "m.fisher.safetensors"))
+    assert found.choose("w") == MEAN
+    assert found.choose("a") == Choice("ours")
+    assert found.choose("b") is None
+    assert averaged(Rules()) == Rules()

@@ -9,7 +9,16 @@ import pytest
 
 from git_nn.errors import UsageError
 from git_nn.merge.rules import parse
-from git_nn.merge.trailers import Line, Plan, grouped, patterns, read, without, write
+from git_nn.merge.trailers import (
+    Line,
+    Plan,
+    grouped,
+    is_of_soup,
+    patterns,
+    read,
+    without,
+    write,
+)
 
 NASTY = ["a b", "", "100%", "[0]*?", "tab\there", "zero\u200bwidth", "\udcff", "ünï", "a=b", "-"]
 
@@ -117,3 +126,14 @@ def test_paths_that_were_treated_the_same_share_lines() -> None:
     assert len(lines) == 2
     assert all(fnmatchcase(path, lines[0].path) for path in shards)
     assert not fnmatchcase("head.pt", lines[0].path)
+
+
+def test_the_sides_of_a_soup_are_read_back_and_refused_where_they_are_no_numbers() -> None:
+    plan = Plan((Line("NN-Merge", "m.h5", "mean:weight=0.5"),), {}, "0.1.0", (1, 3, 2))
+    message = "\n".join(["subject", "", *write(plan), ""])
+    assert "NN-Merge-Sides: 1 3 2\n" in message
+    assert read(message) == plan
+    assert is_of_soup(message)
+    assert not is_of_soup(message.replace("-Sides", "-Other"))
+    with pytest.raises(UsageError, match="NN-Merge-Sides: 1 HEAD"):
+        read(message.replace("1 3 2", "1 HEAD"))
