@@ -1,7 +1,9 @@
 """folder: a folder on this machine or a mount, such as the store of a bare repository.
 
 Writes keep the order of a store (docs/spec-store.md, section 8), and its lock, so that 'git nn gc'
-there and a push never meet. A mount without locks is used without.
+there and a push never meet. A mount without locks is used without. Where the file system can, a
+copy shares the blocks of the file, which costs neither time nor space. A hard link would not do:
+who writes to one of its names changes both.
 """
 
 from __future__ import annotations
@@ -69,8 +71,10 @@ class FolderKeys:
             try:
                 fd = system.open_excl(new)
                 try:
+                    shared = content.file is not None and _shares(fd, content.file)
                     for piece in content.pieces():
-                        write_all(fd, piece)
+                        if not shared:
+                            write_all(fd, piece)
                         advance(len(piece))
                     system.fsync(fd)
                 finally:
@@ -122,3 +126,15 @@ class FolderKeys:
             ) from error
         except StoreError as error:
             raise RemoteError(error.message, hint=error.hint) from error
+
+
+def _shares(fd: int, file: Path) -> bool:
+    """Whether ``fd``, which is empty, shares the blocks of ``file`` now."""
+    source = system.open_read(file)
+    try:
+        system.clone(source, fd)
+    except OSError:  # another file system, or one without; nothing was written
+        return False
+    finally:
+        system.close(source)
+    return True

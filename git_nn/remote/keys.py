@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -55,10 +56,12 @@ class Content:
     """``size`` bytes to be written; ``pieces`` gives them anew for each try.
 
     It raises RemoteError, maybe after the last of them, where they are not what they should be.
+    ``file`` has them, too, for a medium that can share its blocks.
     """
 
     size: int
     pieces: Callable[[], Iterator[bytes]]
+    file: Path | None = None
 
     @classmethod
     def of(cls, data: bytes) -> Content:
@@ -232,7 +235,7 @@ class KeyedRemote:
             self._drop_other_index(pack)
             advance(pack.size)
             return
-        content = Content(pack.size, lambda: bytes_of(pack))
+        content = Content(pack.size, lambda: bytes_of(pack), pack.path)
         persistently(lambda: self.keys.write(key, content, advance))
         arrived = persistently(lambda: self.keys.size(key))
         if arrived != pack.size:

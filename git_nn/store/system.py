@@ -7,6 +7,7 @@ call and raises what that call raises.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 READ_ONLY_MODE = 0o444
+_FICLONE = 0x40049409  # ioctl_ficlonerange(2)
 
 
 def open_excl(path: Path) -> int:
@@ -73,6 +75,13 @@ def rename(source: Path, target: Path) -> None:
 
 def link(source: Path, target: Path) -> None:
     os.link(source, target, follow_symlinks=False)
+
+
+def clone(source: int, target: int) -> None:
+    """Have the file ``target`` share the blocks of ``source``; OSError where that cannot be."""
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    fcntl.ioctl(target, _FICLONE, source)
 
 
 def unlink(path: Path) -> None:
