@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import sqrt
 from sys import float_info
 from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ HELD = 1 << 22  # elements that are sorted at once
 FEW = 1 << 16  # a tensor of no more is not sampled first
 _DIGIT = 16  # bits that a histogram tells apart
 _LARGEST = (1 << 63) - 1
+_SURE, _SEVERAL, _UNSURE = 5, 16, 0.004  # standard errors, pieces that tell them, if they do not
 _WIDTH = 8  # bytes of a double
 _MOST = float(np.finfo(np.float32).max)
 
@@ -227,16 +229,23 @@ def _sampled(
     step = max(1, size // every >> 16)
     pieces = [*read(lambda _, values, *_exact: [values[c][::step].copy() for c in columns], every)]
     samples = {
-        column: _bits(np.sort(np.concatenate([piece[place] for piece in pieces])))
-        for place, column in enumerate(columns)
+        column: [_bits(piece[place]) for piece in pieces] for place, column in enumerate(columns)
     }
     found = {i: _likely(search, samples[search.column]) for i, search in searches.items()}
-    return found, samples[columns[0]].itemsize < _WIDTH
+    return found, samples[columns[0]][0].itemsize < _WIDTH
 
 
-def _likely(search: _Search, sample: Bits) -> _Search:
+def _likely(search: _Search, pieces: Sequence[Bits]) -> _Search:
+    """The margin is several times what the rank varies by from piece to piece of the sample."""
+    sample = np.sort(np.concatenate(pieces))
     place = len(sample) * (search.count - search.rank) // search.count
-    margin = len(sample) // 50 + 2
+    ranks = [
+        np.count_nonzero(piece >= sample[place]) / len(piece) for piece in pieces if len(piece)
+    ]
+    steps, error = np.diff(ranks), _UNSURE
+    if len(steps) >= _SEVERAL:  # pieces are spread evenly, so a trend from first to last is none
+        error = sqrt(float(np.mean(steps * steps)) / 2 / len(steps))
+    margin = int(_SURE * error * len(sample)) + 2
     low = int(sample[place - margin]) if place >= margin else 0
     high = int(sample[place + margin]) if place + margin < len(sample) else _LARGEST
     return _Search(search.column, search.rank, search.count, low, high)
