@@ -16,7 +16,7 @@ from git_nn.errors import RemoteError
 from git_nn.gitio.repository import find
 from git_nn.transfer import mirrored
 from tests.support.git import Repo
-from tests.support.git_servers import bare, git
+from tests.support.git_servers import bare, git, http_backend
 from tests.support.lfs_server import LfsServer
 from tests.support.models import normal, safetensors_file
 
@@ -243,6 +243,25 @@ def test_a_bare_mirror_without_hooks_moves_to_another_host(near: Repo, hosts: Ho
     there.nn("fetch", "--all")
     assert there.git("checkout", "-q", "HEAD~1").code == 0
     assert there.read(NAME) == weights(1)
+
+
+def test_a_mirror_over_http_with_a_password(repo: Repo, tmp_path: Path) -> None:
+    bare(tmp_path / "far.git")
+    repo.git("config", "nn.url", "git")
+    repo.write(NAME, weights(1))
+    repo.commit("one")
+    with http_backend(tmp_path, "s3cret") as server:
+        url = server.url.replace("://", "://ann:s3cret@") + "/far.git"
+        repo.git("push", "-q", url, "main")
+        refused = repo.git("push", "-q", "--mirror", url, code=1).errors
+        assert AGAIN in refused
+        assert "s3cret" not in refused.partition("error: failed to push")[0]  # which Git says
+        more(repo, 2)
+        repo.git("push", "-q", "--mirror", url)
+        there = Repo(tmp_path)
+        there.nn("install")
+        there.git("clone", "-q", "-c", "nn.url=git", url, str(tmp_path / "new"))
+    assert Repo(tmp_path / "new").read(NAME) == weights(2)
 
 
 def test_a_failure_tells_no_password(tmp_path: Path) -> None:
