@@ -15,7 +15,8 @@ from git_nn.combine import carry_out, named
 from git_nn.errors import UsageError
 from git_nn.merge.decide import Conflict, decide
 from git_nn.merge.rows import BY_ROWS
-from git_nn.reorder import has_tokens, rungs
+from git_nn.merge.ways import ways
+from git_nn.reorder import has_tokens, rungs, waits
 from git_nn.resolve import Settled, Unsettled, matching, shown
 from git_nn.store.base import Store
 
@@ -23,14 +24,20 @@ from git_nn.store.base import Store
 def require(file: Unsettled, patterns: Sequence[str]) -> None:
     """UsageError where an open tensor that matches has rows of tokens whose ids are not known."""
     rows = file.sides.rows
-    if rows is None or not rows.placement.open:
-        return
-    names = [c.name for c in matching(file, patterns) if has_tokens(c.name, rows)]
-    if names:
+    names = [c.name for c in matching(file, patterns) if waits(c.name, rows)]
+    if rows is not None and names:
         raise UsageError(
             f"{shown(file.path)}: {rows.placement.open}, and {names[0]} has a row for each token",
             hint=f"settle {rows.placement.file} first",
         )
+
+
+def ways_of(file: Unsettled, conflict: Conflict) -> tuple[str, ...]:
+    """What could settle a tensor of the file; ``tokens`` alone while its tokenizer is open."""
+    rows = file.sides.rows
+    if rows is None or not has_tokens(conflict.name, rows):
+        return ways(conflict)
+    return ("tokens",) if waits(conflict.name, rows) else ("tokens", *ways(conflict))
 
 
 def place(file: Unsettled, patterns: Sequence[str], store: Store, scratch: Path) -> Settled:

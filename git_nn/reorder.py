@@ -83,9 +83,7 @@ def rungs(ladder: Callable[[str], Rung], rows: Rows | None) -> Callable[[str], R
 def held(decisions: Sequence[Decision], rows: Rows | None) -> tuple[Decision, ...]:
     """The decisions about tensors with rows of tokens kept open, where it is not known that the
     result's tokenizer will say so."""
-    if rows is None or not rows.placement.open:
-        return tuple(decisions)
-    return tuple(_held(decision, rows) for decision in decisions)
+    return tuple(_held(decision, rows) if rows else decision for decision in decisions)
 
 
 def has_tokens(name: str, rows: Rows) -> bool:
@@ -94,9 +92,14 @@ def has_tokens(name: str, rows: Rows) -> bool:
     return (entry.of if isinstance(entry, Window) else name) in rows.names
 
 
+def waits(name: str, rows: Rows | None) -> bool:
+    """Whether a tensor cannot be settled before the tokenizer is."""
+    return rows is not None and bool(rows.placement.open) and has_tokens(name, rows)
+
+
 def _held(decision: Decision, rows: Rows) -> Decision:
     name = decision.name
-    if isinstance(decision, Conflict) or not has_tokens(name, rows):
+    if isinstance(decision, Conflict) or not waits(name, rows):
         return decision
     base, ours, theirs = (v.by_name.get(name) for v in (rows.base, rows.ours, rows.theirs))
     why = f"it has the rows of both by token, if {rows.placement.file} will have these ids"

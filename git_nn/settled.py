@@ -30,6 +30,7 @@ from git_nn.merge.decide import Conflict, Side
 from git_nn.merge.report import plural
 from git_nn.merge.rules import Choice, parse
 from git_nn.objects.oid import oid_of
+from git_nn.reorder import waits
 from git_nn.resolve import Settled, Unsettled, settle_tensors, tensor_of
 from git_nn.store.base import Store
 
@@ -105,6 +106,8 @@ def recall(
         return found
     for conflict in file.open:
         if patterns and not _matches(conflict.name, patterns):
+            continue
+        if waits(conflict.name, file.sides.rows):
             continue
         tensor = _tensor(file, conflict)
         record = _read(folder / _name(tensor))

@@ -14,7 +14,7 @@ from git_nn.cli.open_files import show
 from git_nn.cli.words import from_top
 from git_nn.drivers.open import open_repository, store_of
 from git_nn.merge.report import plural
-from git_nn.merge.ways import ways
+from git_nn.placing import ways_of
 from git_nn.resolve import Unmergeable, Unsettled
 
 VERSION = 1
@@ -56,7 +56,7 @@ def _show_ways(file: Unsettled | Unmergeable) -> None:
         return
     if file.whole:
         click.echo(f"  by: {', '.join(_sides(file))}")
-    counts = Counter(ways(conflict) for conflict in file.open)
+    counts = Counter(ways_of(file, conflict) for conflict in file.open)
     for names, count in counts.items():
         which = f"{count} {plural(count)} " if len(counts) > 1 else ""
         click.echo(f"  {which}by: {', '.join(names)}")
@@ -80,6 +80,9 @@ def _as_json(file: Unsettled | Unmergeable) -> dict[str, Any]:
 def _tensors(file: Unsettled) -> list[dict[str, Any]]:
     sides = (file.sides.base, file.sides.ours, file.sides.theirs)
     return [
-        {**conflicts.as_json(conflicts.tensor(conflict, sides)), "ways": list(ways(conflict))}
+        {
+            **conflicts.as_json(conflicts.tensor(conflict, sides)),
+            "ways": list(ways_of(file, conflict)),
+        }
         for conflict in file.open
     ]

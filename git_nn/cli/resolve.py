@@ -20,6 +20,7 @@ from git_nn.gitio.repository import Repository
 from git_nn.merge.decide import Side
 from git_nn.merge.report import lines, plural, summary
 from git_nn.merge.rules import Choice, parse
+from git_nn.merge.tokens import told
 from git_nn.resolve import Settled, Unmergeable, Unsettled
 from git_nn.store.local import LocalStore
 
@@ -61,6 +62,9 @@ def command(
         click.echo("no model is in conflict")
     if asked["interactive"] and not asked["only_list"]:
         _check_alone(how, patterns)
+        for file in files:
+            if isinstance(file, Unsettled):
+                placing.require(file, ())
         return ask(repo, store, files)
     if how is None or asked["only_list"]:
         _list(repo, files)
@@ -98,6 +102,9 @@ def _check_alone(how: _How | None, patterns: Sequence[str]) -> None:
 def _list(repo: Repository, files: Sequence[Unsettled | Unmergeable]) -> None:
     for file in files:
         show(repo, file)
+        if isinstance(file, Unsettled) and file.sides.rows and file.open:
+            for line in told(file.sides.rows.placement):
+                click.echo(f"  {line}")
     if any(isinstance(file, Unsettled) for file in files):
         click.echo(
             "to settle: git nn resolve --ours | --theirs | --base | --strategy S "
