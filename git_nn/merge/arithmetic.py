@@ -33,7 +33,7 @@ from git_nn.objects.tensor import Shape, dtype_bits
 BLOCK = 1 << 17  # elements of a side that are computed at a time: with fewer, threads wait for
 # the interpreter rather than for memory; with more, for memory
 HELD = 1 << 28  # bytes of all sides of a tensor that are kept in memory between passes
-_THREADS = min(os.cpu_count() or 1, 4)
+_THREADS = max(min(os.cpu_count() or 1, 4) - 1, 1)  # the other one is for encoding
 
 Buffer = bytes | bytearray | memoryview
 Raw = tuple[Array, ...]  # the same block of each version
