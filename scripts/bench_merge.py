@@ -5,8 +5,9 @@
                            [--strategy ties] [--folder DIR]
 
 Three models are put into a store: a base, and two fine-tunes that changed every tensor. Then
-all three are read once, which decodes and verifies them, and then merged as the driver does:
-read, computed, encoded, written and synced. 64 tensors of bf16 are 2 GiB a side. The figures
+all three are read once, which decodes and verifies them, and merged as the driver does: read,
+computed, encoded, written and synced. Both are done in turns of 8 tensors, so that other work
+of the machine slows both. 64 tensors of bf16 are 2 GiB a side. The figures
 are seconds, seconds of all cores, and the second as a multiple of the first; and the peak of the
 resident memory in megabytes after reading and after merging (VmHWM, so it runs on Linux only).
 """
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from git_nn.objects.pointer import Pointer, Stored
 from git_nn.store.local import LocalStore, open_store
 
 Side = list[Stored]
+TURN = 8
 
 
 def models(store: LocalStore, options: argparse.Namespace) -> tuple[Side, Side, Side]:
@@ -99,17 +102,22 @@ def main() -> int:
         sides = models(store, options)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak
         store = open_store(folder / "nn")  # with nothing remembered
-        reading, before = timed(lambda: read(store, sides)), peak()
-        merging, after = timed(lambda: merge(store, sides, options.strategy)), peak()
+        reading, merging, before = np.zeros(2), np.zeros(2), 0
+        for start in range(0, options.tensors, TURN):
+            base, ours, theirs = (side[start : start + TURN] for side in sides)
+            some = (base, ours, theirs)
+            reading += timed(partial(read, store, some))
+            before = before or peak()
+            merging += timed(partial(merge, store, some, options.strategy))
     finally:
         shutil.rmtree(folder)
     found = {
         "strategy": options.strategy,
         "gigabytes a side": sum(entry.length for entry in sides[0]) / 1e9,
-        "read": [round(seconds, 2) for seconds in reading],
-        "merge": [round(seconds, 2) for seconds in merging],
-        "times": [round(b / a, 2) for a, b in zip(reading, merging, strict=True)],
-        "peak megabytes": [before, after],
+        "read": reading.round(2).tolist(),
+        "merge": merging.round(2).tolist(),
+        "times": (merging / reading).round(2).tolist(),
+        "peak megabytes": [before, peak()],
     }
     print(json.dumps(found))
     return 0

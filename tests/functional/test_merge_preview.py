@@ -251,6 +251,7 @@ def test_nothing_is_written(tmp_path: Path, capfdbinary: pytest.CaptureFixture[b
     code, out = shown(branches, capfdbinary)
     assert code == 0
     assert branches.repo.nn("merge", "--preview", "side").text == out
+    assert branches.repo.nn("merge", "--preview", "--exact", "side").text == out
     assert snapshot(branches.path) == before
     assert index.stat().st_mtime_ns == when
 
