@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,25 @@ def branches(
     return repo
 
 
+@dataclass(frozen=True)
+class Stock:
+    """The branches with a tokenizer in JSON, and with one that Git can merge, to be copied."""
+
+    json: Path
+    text: Path
+
+    def copy(self, kind: str, folder: Path) -> Repo:
+        shutil.copytree(self.json if kind == "json" else self.text, folder)
+        return Repo(folder)
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    folder = tmp_path_factory.mktemp("tokens")
+    text = branches(folder / "text", theirs={**THEIRS, "w5": A + 12}, tokenizer=lines)
+    return Stock(branches(folder / "json").path, text.path)
+
+
 def settle(repo: Repo, words: Sequence[str], tokenizer: Tokenizer = hugging_face) -> None:
     name, text = tokenizer(words)
     repo.write(f"lm/{name}", text.encode())
@@ -93,8 +114,8 @@ def test_a_tokenizer_that_git_merges_is_followed_at_once(tmp_path: Path) -> None
     assert repo.status() == ""
 
 
-def test_a_tokenizer_in_conflict_is_settled_first(tmp_path: Path) -> None:
-    repo = branches(tmp_path / "r")
+def test_a_tokenizer_in_conflict_is_settled_first(tmp_path: Path, stock: Stock) -> None:
+    repo = stock.copy("json", tmp_path / "r")
     done = repo.git("merge", "--no-edit", "side", code=1)
     assert '"<b>" is 13 (was 12)' in done.errors
     assert "Git leaves tokenizer.json in conflict" in done.errors
@@ -111,8 +132,10 @@ def test_a_tokenizer_in_conflict_is_settled_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [[*WORDS[::-1], "<c>", "<a>", "<b>"], list(THEIRS)])
-def test_rows_follow_the_tokenizer_that_a_person_settled(tmp_path: Path, order: list[str]) -> None:
-    repo = branches(tmp_path / "r")
+def test_rows_follow_the_tokenizer_that_a_person_settled(
+    tmp_path: Path, stock: Stock, order: list[str]
+) -> None:
+    repo = stock.copy("json", tmp_path / "r")
     repo.git("merge", "--no-edit", "side", code=1)
     settle(repo, order)
     repo.nn("resolve", "--tokens")
@@ -121,8 +144,8 @@ def test_rows_follow_the_tokenizer_that_a_person_settled(tmp_path: Path, order: 
     assert repo.status() == ""
 
 
-def test_a_token_of_nobody_has_no_row(tmp_path: Path) -> None:
-    repo = branches(tmp_path / "r")
+def test_a_token_of_nobody_has_no_row(tmp_path: Path, stock: Stock) -> None:
+    repo = stock.copy("json", tmp_path / "r")
     repo.git("merge", "--no-edit", "side", code=1)
     settle(repo, [*UNION, "<new>"])
     refused = repo.nn("resolve", "--tokens", code=2)
@@ -130,9 +153,11 @@ def test_a_token_of_nobody_has_no_row(tmp_path: Path) -> None:
     assert f"UU {MODEL}" in repo.status()
 
 
-def test_a_row_that_both_changed_is_settled_among_matched_rows(tmp_path: Path) -> None:
-    theirs = {**THEIRS, "w5": A + 12}
-    repo = branches(tmp_path / "r", theirs=theirs, tokenizer=lines)
+def test_a_row_that_both_changed_is_settled_among_matched_rows(
+    tmp_path: Path, stock: Stock
+) -> None:
+    repo = stock.copy("text", tmp_path / "r")
+    repo.nn("install", "--local", "--hooks")
     done = repo.git("merge", "--no-edit", "side", code=1)
     assert "both changed 1 of 15 rows: 5" in done.errors
     assert content(repo) == model({**UNION, "w3": START["w3"]})  # ours, and theirs' new tokens
@@ -141,17 +166,12 @@ def test_a_row_that_both_changed_is_settled_among_matched_rows(tmp_path: Path) -
     assert content(repo) == model(mean)
     repo.git("commit", "-q", "--no-edit")
     assert repo.status() == ""
+    assert "NN-Resolve: lm/model.safetensors mean" in repo.git("log", "-1", "--format=%B").text
+    assert "the same" in repo.nn("merge", "--replay", "HEAD").text
 
 
-def test_one_token_that_both_added(tmp_path: Path) -> None:
-    """The one that theirs trained differently is in conflict, and nothing else."""
-    ours, theirs = {**OURS, "<b>": B}, {**THEIRS, "<a>": A}
-    repo = branches(tmp_path / "r", ours, theirs)
-    repo.git("merge", "--no-edit", "side", code=1)
-    settle(repo, list(UNION))
-    repo.nn("resolve", "--tokens")
-    assert content(repo) == model(UNION)
-    repo.git("reset", "-q", "--hard")
+def test_a_token_that_both_added_and_trained_apart(tmp_path: Path, stock: Stock) -> None:
+    repo = stock.copy("json", tmp_path / "r")
     repo.git("switch", "-q", "-c", "other", "side~2")
     put(repo, {**THEIRS, "<a>": A + 1}, "other")
     repo.git("switch", "-q", "main")
@@ -160,8 +180,8 @@ def test_one_token_that_both_added(tmp_path: Path) -> None:
     assert "both changed 1 of 15 rows: 12" in repo.nn("resolve", "--tokens", code=1).text
 
 
-def test_a_rebase_and_a_cherry_pick_match_rows(tmp_path: Path) -> None:
-    repo = branches(tmp_path / "r")
+def test_a_rebase_and_a_cherry_pick_match_rows(tmp_path: Path, stock: Stock) -> None:
+    repo = stock.copy("json", tmp_path / "r")
     repo.git("switch", "-q", "-c", "picked")
     repo.git("cherry-pick", "side~1", code=1)
     settle(repo, list(UNION))
@@ -180,15 +200,6 @@ def test_a_rebase_and_a_cherry_pick_match_rows(tmp_path: Path) -> None:
     settle(repo, order)
     repo.nn("resolve", "--tokens")
     assert content(repo) == model(THEIRS)
-
-
-def test_a_merge_by_tokens_is_made_again(tmp_path: Path) -> None:
-    theirs = {**THEIRS, "w5": A + 12}
-    repo = branches(tmp_path / "r", theirs=theirs, tokenizer=lines)
-    repo.nn("install", "--local", "--hooks")
-    repo.nn("merge", "-s", "mean", "side", "--no-edit")
-    assert "NN-Merge: lm/model.safetensors mean" in repo.git("log", "-1", "--format=%B").text
-    assert "the same" in repo.nn("merge", "--replay", "HEAD").text
 
 
 def test_without_tokenizers_rows_that_both_added_conflict(tmp_path: Path) -> None:
