@@ -198,8 +198,8 @@ def as_float64(array: Array) -> Array:
 
 def as_float32(array: Array) -> NDArray[np.float32]:
     """The values of an array of f32 or bf16 as single precision, exactly."""
-    if array.dtype == np.float32:
-        return array
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
     codes = np.left_shift(array.view(np.uint16), np.uint32(16), dtype=np.uint32)
     return codes.view(np.float32)
 

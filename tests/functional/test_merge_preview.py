@@ -437,3 +437,12 @@ def test_lines_fit_the_terminal(
         assert any(line.startswith("! ") and "conflict" in line for line in lines)
         assert "ours Δ" in out
         assert "from base" in out
+
+
+@pytest.mark.parametrize("option", ["--json", "--exact"])
+def test_what_is_about_a_preview_merges_nothing_without_one(tmp_path: Path, option: str) -> None:
+    branches = start(tmp_path)
+    before = branches.repo.git("rev-parse", "HEAD").text
+    told = branches.repo.nn("merge", option, "side", code=2).errors
+    assert "add --preview" in told
+    assert branches.repo.git("rev-parse", "HEAD").text == before
