@@ -42,6 +42,8 @@ def pre_push(arguments: Sequence[str], refs: BinaryIO) -> int:
         send(repo, address_of(repo, config, name, url), tips)
     if mirrors or danger:
         mirrored.keep(repo, url)
+    if danger.meant:
+        raise UsageError(f"{danger} of {redacted(url)} lists its weights, and would be gone")
     if danger:
         raise UsageError(
             f"{danger} of {redacted(url)}, which lists its weights, was not here, and this push"

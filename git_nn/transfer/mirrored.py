@@ -25,6 +25,7 @@ class Endangered:
 
     told: frozenset[str]  # that Git says
     doomed: frozenset[str]  # that it says nothing of
+    meant: bool = False  # one is deleted that is here: that was typed
 
     def __bool__(self) -> bool:
         return bool(self.told or self.doomed)
@@ -42,11 +43,13 @@ def endangered(repo: Repository, url: str, told: Mapping[str, str], *, mirrors: 
     if not mirrors and not ours:
         return Endangered(frozenset(), frozenset())
     here, there = _here(repo), _there(repo, url)
+    meant = any(not told[ref].strip("0") for ref in ours & here.keys())
     for ref in sorted(ours - there.keys()):
         if told[ref].strip("0"):
             _git(repo, url, "push", "--quiet", "--no-verify", "--no-follow-tags",
                  "--recurse-submodules=no", NAME, f"{told[ref]}:{ref}")  # fmt: skip
-    return Endangered(frozenset(ours), frozenset(there.keys() - here.keys() if mirrors else ()))
+    doomed = there.keys() - here.keys() if mirrors else ()
+    return Endangered(frozenset(ours), frozenset(doomed), meant)
 
 
 def keep(repo: Repository, url: str) -> None:
