@@ -42,9 +42,10 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
 ) -> int:
     """Merge all BRANCHes and HEAD at once; HEAD is left out where they all started from it.
 
-    A tensor that one branch changed is taken; of one that several changed the strategy gets
-    the versions of all, also of those that did not: 'mean' is the mean of all the models.
-    Without -s the settings choose, else it is the mean. All other files are merged by git.
+    A tensor that one branch changed is taken, and so are rows of an embedding or the like. Of
+    what several changed the strategy gets the versions of all, also of those that did not:
+    'mean' is the mean of all the models. Without -s the settings choose, else it is the mean.
+    All other files are merged by git.
     The commit has all branches as parents. Where anything conflicts, nothing is changed.
     Exit codes: 0 merged, or there was nothing to merge, 7 in conflict.
     """
