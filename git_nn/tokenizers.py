@@ -190,7 +190,7 @@ def _merged(repo: Repository, folder: bytes, name: str, texts: Sequence[bytes]) 
     """The three texts merged as Git merges that file; None where it would not, or another way."""
     path = folder + b"/" * bool(folder) + name.encode()
     attribute = lookup(repo, [path], ["merge"])[path].get("merge")
-    if attribute not in _AS_TEXT:
+    if attribute not in _AS_TEXT or (attribute is None and load(repo).get("merge.default")):
         return None
     with tempfile.TemporaryDirectory() as scratch:
         paths = [Path(scratch) / side for side in ("ours", "base", "theirs")]

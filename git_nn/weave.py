@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from git_nn.assemble import Sides
 from git_nn.merge.decide import Combine, Conflict, Take, Weave
+from git_nn.merge.tokens import quoted
 from git_nn.merge.woven import Buffer, Survey, Version, Versions, survey, woven
 from git_nn.model import open_pointer
 from git_nn.objects.names import escape
@@ -42,7 +43,7 @@ def weave(
     tensor = Versions(base, ours, theirs, nbytes(decision.base.dtype, unit_shape))
     seen = survey(tensor)
     if not seen.allows(decision.way.ground):
-        return _refused(decision, seen), None
+        return _refused(decision, seen, _tokens(decision, seen, sides)), None
     oid, length = batch.put(woven(tensor), dtype=decision.ours.dtype, base=decision.ours.oid)
     resized = decision.ours if decision.ours.shape != decision.base.shape else decision.theirs
     entry = Stored(decision.name, resized.dtype, resized.shape, oid, length)
@@ -82,18 +83,26 @@ def _told(decision: Weave, seen: Survey) -> str:
     return f"tensor {escape(decision.name)}: {', '.join(parts)}"
 
 
-def _refused(decision: Weave, seen: Survey) -> Other:
+def _tokens(decision: Weave, seen: Survey, sides: Sides) -> Mapping[int, str]:
+    """The tokens of the first rows that both changed, where rows are those of tokens."""
+    rows = sides.rows
+    if rows is None or decision.name not in rows.names:
+        return {}
+    return {at: token for token, at in rows.placement.result.items() if at in seen.first}
+
+
+def _refused(decision: Weave, seen: Survey, tokens: Mapping[int, str]) -> Other:
     """What is decided instead; a conflict says what stood in the way."""
     other = decision.otherwise
     if not isinstance(other, Conflict) or seen.cut:
         return other
-    return replace(other, why=f"{other.why}; {_reason(decision, seen)}")
+    return replace(other, why=f"{other.why}; {_reason(decision, seen, tokens)}")
 
 
-def _reason(decision: Weave, seen: Survey) -> str:
+def _reason(decision: Weave, seen: Survey, tokens: Mapping[int, str]) -> str:
     unit = decision.way.unit
     if seen.both:
-        shown = ", ".join(_place(decision, index) for index in seen.first)
+        shown = ", ".join(_place(decision, index, tokens) for index in seen.first)
         more = ", ..." if seen.both > len(seen.first) else ""
         return f"both changed {seen.both} of {seen.total} {unit}s: {shown}{more}"
     if seen.ends:
@@ -103,10 +112,10 @@ def _reason(decision: Weave, seen: Survey) -> str:
     return f"different rows; to take both: git config nn.merge.{escape(decision.name)}.ladder row"
 
 
-def _place(decision: Weave, index: int) -> str:
-    """A row by its number, an element by its indexes."""
+def _place(decision: Weave, index: int, tokens: Mapping[int, str]) -> str:
+    """A row by its number, and its token if it has one; an element by its indexes."""
     if decision.way.unit == "row" or len(decision.base.shape) == 1:
-        return str(index)
+        return f"{index} {quoted(tokens[index])}" if index in tokens else str(index)
     indexes = []
     for dim in reversed(decision.base.shape[1:]):
         index, at = divmod(index, dim)

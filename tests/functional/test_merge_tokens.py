@@ -159,7 +159,7 @@ def test_a_row_that_both_changed_is_settled_among_matched_rows(
     repo = stock.copy("text", tmp_path / "r")
     repo.nn("install", "--local", "--hooks")
     done = repo.git("merge", "--no-edit", "side", code=1)
-    assert "both changed 1 of 15 rows: 5" in done.errors
+    assert 'both changed 1 of 15 rows: 5 "w5"' in done.errors
     assert content(repo) == model({**UNION, "w3": START["w3"]})  # ours, and theirs' new tokens
     repo.nn("resolve", "--strategy", "mean")
     mean = {**UNION, "w5": A + 11, "w3": (START["w3"] + THEIRS["w3"]) / 2}
@@ -177,7 +177,7 @@ def test_a_token_that_both_added_and_trained_apart(tmp_path: Path, stock: Stock)
     repo.git("switch", "-q", "main")
     repo.git("merge", "--no-edit", "other", code=1)
     settle(repo, list(UNION))
-    assert "both changed 1 of 15 rows: 12" in repo.nn("resolve", "--tokens", code=1).text
+    assert 'both changed 1 of 15 rows: 12 "<a>"' in repo.nn("resolve", "--tokens", code=1).text
 
 
 def test_a_rebase_and_a_cherry_pick_match_rows(tmp_path: Path, stock: Stock) -> None:
