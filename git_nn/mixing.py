@@ -88,7 +88,7 @@ def mix(
     for side in versions.sides[1:]:
         sides = Sides(versions.base, pointer, side)
         pointer, told = assemble(sides, wanted, store, scratch, chosen.skeleton)
-        notes += told
+        wanted, notes = pointer.by_name, [*notes, *told]
     notes = [*found.notes, *dict.fromkeys(notes)]
     return Mixture(pointer, outcomes, frozenset(asked - woven.keys()), tuple(notes))
 
@@ -153,7 +153,7 @@ def _computed(
     with store.batch() as batch:
         for outcome in outcomes:
             if isinstance(outcome, Taken) and outcome.entry is not None:
-                wanted[outcome.name] = outcome.entry
+                wanted[outcome.name] = _at_home(outcome.entry, versions, store, batch)
             elif isinstance(outcome, Mixed):
                 entry, strange = _mix(outcome, versions, store, batch, progress)
                 wanted[outcome.name] = entry
@@ -161,6 +161,17 @@ def _computed(
                     name, how = escape(outcome.name), outcome.choice.strategy
                     notes.append(f"tensor {name}: {how} gave NaN or infinity {strange} times")
     return wanted, notes
+
+
+def _at_home(entry: Entry, versions: Versions, store: Store, batch: Batch) -> Entry:
+    """The tensor; packed, where its form is that of another file than the first side's."""
+    first, *others = versions.sides
+    if not isinstance(entry, Stored) or not entry.form or first.by_name.get(entry.name) == entry:
+        return entry
+    homes = [*others, *([versions.base] if versions.base else [])]
+    home = next(side for side in homes if side.by_name.get(entry.name) == entry)
+    oid, length = batch.put(_packed(home, entry, store, unheard), dtype=entry.dtype)
+    return replace(entry, oid=oid, length=length, form="")
 
 
 def _mix(

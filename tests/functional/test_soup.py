@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from tests.support.git import Repo
@@ -270,6 +272,36 @@ def test_rows_that_different_branches_changed_and_added_are_woven(tmp_path: Path
     repo.git("reset", "-q", "--hard", "HEAD^")
     repo.git("config", "nn.merge.ladder", "tensor")  # their shapes differ, then
     refused(repo, f"{name}: changed by several branches; mean needs one dtype", *NAMES)
+
+
+def test_compressed_datasets_of_three_branches_are_in_one_file(tmp_path: Path) -> None:
+    """Each changed one alone, and all of them a fourth."""
+    base = {"a": tensor(1), "b": tensor(2), "c": tensor(3), "all": tensor(4)}
+    repo = Repo.create(tmp_path / "repo")
+    repo.write("m.h5", compressed(base))
+    repo.commit("start")
+    models = []
+    for number, (branch, own) in enumerate(zip(NAMES, "abc", strict=True)):
+        models.append(base | {own: tensor(50 + number), "all": tensor(60 + number)})
+        repo.git("switch", "-q", "-c", branch, "main")
+        repo.write("m.h5", compressed(models[-1]))
+        repo.commit(branch)
+    repo.git("switch", "-q", "main")
+    repo.nn("soup", *NAMES)
+    with h5py.File(repo.path / "m.h5") as file:
+        for own, model in zip("abc", models, strict=True):
+            assert file[own][:].tobytes() == model[own].tobytes()
+        np.testing.assert_allclose(file["all"][:], mean_of(models, "all"), rtol=1e-6)
+    assert repo.status() == ""
+    assert repo.nn("merge", "--replay", "HEAD").text == "m.h5: the same, bit for bit\n"
+
+
+def compressed(model: dict[str, np.ndarray]) -> bytes:
+    file = BytesIO()
+    with h5py.File(file, "w") as made:
+        for name, value in model.items():
+            made.create_dataset(name, data=value, chunks=True, compression="gzip")
+    return file.getvalue()
 
 
 def test_tensors_that_two_branches_renamed_differently_are_refused(tmp_path: Path) -> None:
