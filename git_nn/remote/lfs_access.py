@@ -223,7 +223,7 @@ def _http_endpoint(url: str) -> str:
 
 
 def answers_over_ssh(repo: Repository, git_url: str) -> bool | None:
-    """Whether the host of an ssh address says where its Git LFS server is; None where that failed."""
+    """Whether an ssh host says where its Git LFS server is; None where asking failed."""
     place = ssh_place(resolved(repo, git_url))
     try:
         return place is not None and ask_ssh(repo, place, "download") is not None
