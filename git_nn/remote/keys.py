@@ -243,6 +243,8 @@ class KeyedRemote:
                 f"{self.label}: of {pack.size} bytes of a pack {arrived or 0} have arrived",
                 hint="run the same command again",
             )
+        if self._arrived is not None:
+            self._arrived[pack.name] = pack.size
 
     def _drop_other_index(self, pack: Outgoing) -> None:
         """Take a damaged index away: a key that is there is taken for what belongs there."""

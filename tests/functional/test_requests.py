@@ -75,6 +75,20 @@ def test_a_push_with_nothing_new_asks_once_whatever_it_is_pushed_to(
         asked.clear()
 
 
+def test_a_pack_is_sent_once_however_often_it_is_published(tmp_path: Path) -> None:
+    pack = made(tmp_path, 1)
+    asked: list[str] = []
+    with KeyedRemote(Counted(FolderKeys(tmp_path / "far"), asked)) as remote:
+        remote.packs()
+        for _ in range(2):
+            remote.publish([pack])
+    with KeyedRemote(Counted(FolderKeys(tmp_path / "far"), asked)) as remote:
+        remote.publish([pack])
+        remote.packs()
+        remote.publish([pack])
+    assert asked.count("write .nnp") == 1
+
+
 def test_a_push_with_nothing_new_is_one_connection_of_ssh(
     near: Repo, far: Repo, ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
