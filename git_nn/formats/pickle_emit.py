@@ -17,7 +17,9 @@ from git_nn.formats.pickle_machine import Call, Dict, Global, PersistentId
 
 DEPTH = 100
 
-_SHARED = (list, Dict, Call)
+_NUMBERED = -1  # no id: how many entries the memo of the pickle has
+
+_SHARED = (tuple, list, Dict, Call)
 
 
 def emit(root: Any) -> bytes:
@@ -63,7 +65,7 @@ def _node(node: Any, memo: dict[int, int | None]) -> Iterator[bytes]:
         case tuple():
             yield b"("
             yield from _all(node, memo)
-            yield b"t"
+            yield b"t" + _put(node, memo)
         case list():
             yield b"]" + _put(node, memo) + b"("
             yield from _all(node, memo)
@@ -102,7 +104,7 @@ def _pairs(items: Iterable[tuple[Any, Any]], memo: dict[int, int | None]) -> Ite
 def _put(node: Any, memo: dict[int, int | None]) -> bytes:
     if id(node) not in memo:
         return b""
-    number = sum(known is not None for known in memo.values())
+    number = memo[_NUMBERED] = (memo.get(_NUMBERED) or 0) + 1
     memo[id(node)] = number
     return b"r" + struct.pack("<I", number)
 

@@ -6,14 +6,14 @@ Words: a leaf is a tensor; a path is the keys from the root to it. See torch_wri
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from git_nn.errors import LayoutError
 from git_nn.formats.base import Source
 from git_nn.formats.pickle_emit import DEPTH
-from git_nn.formats.pickle_machine import NODES, Call, Dict, Global, Span
+from git_nn.formats.pickle_machine import Call, Dict, Global, PersistentId, Span
 from git_nn.formats.torch_walk import Reference, read, storage_of
 
 _ORDERED = Global("collections", "OrderedDict")
@@ -41,36 +41,46 @@ def plain(root: Any, source: Source) -> Any:
 
 @dataclass(slots=True)
 class _Copy:
-    """``left`` is how many nodes may still come: parts that are shared are copied each time."""
+    """``made`` are copies by the id of what they are of: tuples and tensors may be shared."""
 
     source: Source
-    left: int = NODES
+    made: dict[int, Any] = field(default_factory=dict)
 
     def of(self, node: Any, depth: int) -> Any:
-        self.left -= 1
-        if depth > DEPTH or self.left < 0:
-            raise LayoutError("it is nested too deeply or too large")
+        if depth > DEPTH:
+            raise LayoutError("it is nested too deeply")
         match node:
             case None | bool() | int() | float() | str() | Global():
                 return node
             case Span(offset, length, True):
                 return self.source.read(offset, length).decode("utf-8", "surrogatepass")
+            case tuple() | list() | Dict() | Call():
+                return self._once(node, depth)
+        raise LayoutError(f"it has a {type(node).__name__}")
+
+    def _once(self, node: Any, depth: int) -> Any:
+        if id(node) not in self.made:
+            self.made[id(node)] = self._container(node, depth)
+        elif isinstance(node, list | Dict) or _is_dict(node):
+            raise LayoutError("a dict or a list stands in two places")
+        return self.made[id(node)]
+
+    def _container(self, node: Any, depth: int) -> Any:
+        match node:
             case list():
                 return [self.of(item, depth + 1) for item in node]
             case tuple():
                 return tuple(self.of(item, depth + 1) for item in node)
             case Dict():
                 return Dict(self._pairs(node.items, depth))
-            case Call():
-                return self._call(node, depth)
-        raise LayoutError(f"it has a {type(node).__name__}")
+        return self._call(node, depth)
 
     def _pairs(self, items: Iterable[tuple[Any, Any]], depth: int) -> list[tuple[Any, Any]]:
         return [(self.of(key, depth + 1), self.of(value, depth + 1)) for key, value in items]
 
     def _call(self, node: Call, depth: int) -> Call:
         if read(node, storage_of)[0] is not None:
-            return node
+            return self._tensor(node, depth)
         match node:
             case Call(function, (), elements=None) if function == _ORDERED:
                 state = self.of(node.state, depth + 1)
@@ -81,14 +91,39 @@ class _Copy:
                 raise LayoutError(f"it has an object of {function.module}.{function.name}")
         raise LayoutError("it has an object that is made by another")
 
+    def _tensor(self, node: Call, depth: int) -> Call:
+        if node.state is not None or node.items or node.elements:
+            raise LayoutError("a tensor is more than its elements")
+        args = [self._argument(argument, depth + 1) for argument in node.args]
+        return Call(node.function, tuple(args))
 
-def leaves(node: Any, path: Keys) -> Iterator[Leaf]:
-    for key, value in _items(node):
-        window = read(value, storage_of)[0] if isinstance(value, Call) else None
-        if window is not None:
-            yield Leaf((*path, key), value, window)
-        else:
-            yield from leaves(value, (*path, key))
+    def _argument(self, node: Any, depth: int) -> Any:
+        if isinstance(node, PersistentId):
+            return PersistentId(self.of(node.id, depth))
+        return self.of(node, depth)
+
+
+def _is_dict(node: Any) -> bool:
+    return isinstance(node, Call) and node.function == _ORDERED
+
+
+def leaves(root: Any) -> Iterator[Leaf]:
+    """Every tensor, in the order of the pickle; a tuple is entered once."""
+    seen: set[int] = set()
+
+    def below(node: Any, path: Keys) -> Iterator[Leaf]:
+        if isinstance(node, tuple):
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+        for key, value in _items(node):
+            window = read(value, storage_of)[0] if isinstance(value, Call) else None
+            if window is not None:
+                yield Leaf((*path, key), value, window)
+            else:
+                yield from below(value, (*path, key))
+
+    return below(root, ())
 
 
 def _items(node: Any) -> Iterable[tuple[Any, Any]]:
@@ -110,22 +145,27 @@ def at(node: Any, path: Keys) -> Any:
     return node
 
 
-def change(node: Any, path: Keys, changes: dict[Keys, Any]) -> None:
+def change(root: Any, changes: Mapping[Keys, Any]) -> None:
     """Put the nodes of ``changes`` where those paths lead; None takes away what stands there."""
-    for key, value in _items(node):
-        if (*path, key) not in changes:
-            change(value, (*path, key), changes)
-    if isinstance(node, Dict | Call) and node.items is not None:
-        items = [(key, changes.get((*path, key), value)) for key, value in node.items]
-        gone = {key for key, _ in node.items if changes.get((*path, key), node) is None}
-        node.items = [(key, value) for key, value in items if key not in gone]
-        return
-    for key, _ in _items(node):
-        new = changes.get((*path, key), node)
-        if new is not node:
-            if new is None or not isinstance(node, list):
-                raise LayoutError("a tensor in a list was taken away, or one in a tuple changed")
-            node[key] = new
+    ways = {path[:i] for path in changes for i in range(len(path))}
+
+    def below(node: Any, path: Keys) -> None:
+        for key, value in _items(node):
+            if (*path, key) in ways:
+                below(value, (*path, key))
+        new = {key: changes[*path, key] for key, _ in _items(node) if (*path, key) in changes}
+        if isinstance(node, Dict | Call) and node.items is not None:
+            items = [(key, new.get(key, value)) for key, value in node.items]
+            node.items = [
+                (key, value) for key, value in items if key not in new or value is not None
+            ]
+        elif isinstance(node, list) and None not in new.values():
+            for at, value in new.items():
+                node[at] = value
+        elif new:
+            raise LayoutError("a tensor in a list was taken away, or one in a tuple changed")
+
+    below(root, ())
 
 
 def insert(holder: Any, other: Any, more: dict[Any, Any]) -> None:
@@ -172,8 +212,7 @@ def _pairs_of(node: Any) -> list[tuple[Any, Any]]:
     return [
         (key, value)
         for key, value in _items(node)
-        if isinstance(value, Dict | list)
-        or (isinstance(value, Call) and value.function == _ORDERED)
+        if isinstance(value, Dict | list) or _is_dict(value)
     ]
 
 

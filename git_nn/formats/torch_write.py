@@ -54,7 +54,7 @@ def compose(ours: Path, theirs: Path, plan: Plan, out: Path) -> None:
         with ours.open("rb") as a, theirs.open("rb") as b, out.open("wb") as file:
             sides = [_Side.of(FileSource.of(side.fileno())) for side in (a, b)]
             write_zip(file, _Merge(sides[0], sides[1], plan).members(), ALIGNMENT)
-    except (LayoutError, KeyError, ValueError) as error:
+    except (LayoutError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise MergeError(f"the merged torch file cannot be written: {error}") from error
 
 
@@ -83,7 +83,7 @@ class _Side:
             raise LayoutError("it is big-endian")
         made = value_of(source, members[f"{root}data.pkl"])
         value = plain(made, source)
-        found = list(leaves(value, ()))
+        found = list(leaves(value))
         names = Counter(".".join(str(key) for key in leaf.path if key != "") for leaf in found)
         if len(names) < len(found) or names.keys() != {
             r.name for r in references(made, storage_of)
@@ -197,7 +197,7 @@ class _Merge:
             raise LayoutError(f"no side has a place for {min(lost)!r}")
         value, theirs = self.ours.value, self.theirs
         places = {n: leaf.path for n, leaf in self.ours.leaves.items() if n not in kept}
-        change(value, (), {path: nodes.pop(name, None) for name, path in places.items()})
+        change(value, {path: nodes.pop(name, None) for name, path in places.items()})
         added: dict[Keys, dict[Any, Any]] = defaultdict(dict)
         for name, node in nodes.items():
             *holder, key = theirs.leaves[name].path

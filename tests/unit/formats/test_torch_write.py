@@ -173,6 +173,25 @@ def _shared(depth: int) -> bytes:
     return archive({"m/data.pkl": b"\x80\x02}(X\x01\x00\x00\x00x" + code + b"u.", "m/data/0": b""})
 
 
+def _hooks(depth: int) -> bytes:
+    """A tensor whose hooks are such a tuple."""
+    code = b"(t" + b"".join(
+        b"q" + bytes([i]) + b"0h" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(depth)
+    )
+    whole = dumps({"x": f32("0", 1)})
+    before, found, after = whole.rpartition(dumps(ordered({}))[2:-1])
+    assert found
+    return archive({"m/data.pkl": before + code + after, "m/data/0": bytes([1, 0, 0, 0])})
+
+
+def test_what_is_shared_many_times_is_written_once(tmp_path: Path) -> None:
+    theirs = save({"x": f32("0", 1), "b": f32("1", 3)})
+    for replaced in ({}, {"x": bytes(4)}):
+        made = composed(tmp_path, _hooks(60), theirs, plan({"b"}, set(), replaced, x=1, b=1))
+        assert len(made) < 6000
+        assert read(made) == {"x": plain(0 if replaced else 1), "b": plain(3)}
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -180,7 +199,7 @@ def _shared(depth: int) -> bytes:
         (save({"a": f32("0", 1), "x": b"raw" * 3000}), "it has a Span"),
         (save({"a": f32("0", 1)}, byteorder="big"), "it is big-endian"),
         (_script(), "'m/code/x.py' belongs to no state_dict"),
-        (_shared(40), "too deeply or too large"),
+        (_shared(40), "a dict or a list stands in two places"),
         (save({"a": f32("0", 1), "x": (f32("1", 2),)}), "one in a tuple changed"),
         (save([f32("0", 1)]), "a tensor in a list was taken away"),
     ],
