@@ -16,7 +16,7 @@ from pathlib import Path
 
 from git_nn.beside import LARGEST, Folder
 from git_nn.combine import named
-from git_nn.container import Sides
+from git_nn.container import Rows, Sides
 from git_nn.errors import MissingObjectError, UsageError
 from git_nn.gitio.attributes import lookup
 from git_nn.gitio.config import load
@@ -28,6 +28,8 @@ from git_nn.merge.rows import Ladder, Rung, ladder
 from git_nn.merge.tokens import FAMILIES, Placement, Tokens, has_all, quoted, read, union
 from git_nn.reorder import reorder
 from git_nn.store.base import Store
+from git_nn.store.local import LocalStore
+from git_nn.supply import needs, supplied
 
 Blobs = Sequence[str | None]  # Git's names of base, ours and theirs
 _NAMES = sorted({name for family in FAMILIES for name in family})
@@ -73,7 +75,7 @@ def confirmed(repo: Repository, path: bytes, tokens: Tokens) -> Placement | None
 
 def matched(repo: Repository, sides: Sides, tokens: Tokens, store: Store, into: Store) -> Sides:
     """``sides`` with rows in one order by ``tokens``, put ``into`` a store, where there is need;
-    as they are where some weights are not here."""
+    as they are where some weights cannot be had."""
 
     @cache
     def rungs() -> Ladder:
@@ -82,8 +84,14 @@ def matched(repo: Repository, sides: Sides, tokens: Tokens, store: Store, into: 
     def rung(name: str) -> Rung:
         return rungs()(name)
 
+    def work() -> Rows | None:
+        return reorder(named(sides), tokens, rung, store, into)
+
     try:
-        rows = reorder(named(sides), tokens, rung, store, into)
+        if isinstance(store, LocalStore):
+            rows = supplied(repo, store, needs(sides), work)
+        else:
+            rows = work()
     except (MissingObjectError, UsageError):  # what makes no sense is told by who asks for rules
         return sides
     return sides if rows is None else replace(sides, rows=rows)
