@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from git_nn import smudge
 from git_nn.adopt import lacks
 from git_nn.check.findings import Finding, Limits, Severity, word
+from git_nn.check.rows import too_few
 from git_nn.check.source import StoredSource
 from git_nn.errors import (
     ConflictMarkerError,
@@ -144,6 +145,7 @@ class Inspection:
     def _pointer(self, path: bytes, text: bytes) -> Iterator[Finding]:
         try:
             pointer = pointers.parse(text)
+            yield from too_few(self.reader, path, pointer)
             if gone := lacks(self.store, pointer):
                 yield _missing(path, pointer, gone)
                 return

@@ -172,6 +172,20 @@ def test_a_merge_that_brings_a_pointer_where_the_rule_went_is_found(sound: Repo)
     assert kinds(sound) == [("no-rule", "error", "n.h5")]
 
 
+def test_a_token_without_a_row_is_a_warning(sound: Repo) -> None:
+    """Of the tokenizer in the index; positions are no tokens, and rows beyond the ids padding."""
+    tables = {"embed_tokens.weight": 3, "lm_head.weight": 4, "wpe.weight": 2}
+    file = safetensors_file({name: normal(2, rows, 5) for name, rows in tables.items()})
+    sound.write("lm/model.safetensors", file)
+    sound.write("lm/vocab.txt", b"a\nb\n<c>\n<d>\n")
+    sound.git("add", "lm")
+    sound.write("lm/vocab.txt", b"a\n")
+    (found,) = findings(sound, code=0)
+    assert (found["kind"], found["severity"]) == ("rows", "warning")
+    assert found["tensor"] == "embed_tokens.weight"
+    assert found["message"] == "embed_tokens.weight has 3 rows, and vocab.txt ids up to 3"
+
+
 def test_a_rule_that_is_not_staged_is_a_warning(sound: Repo) -> None:
     text = sound.read(".gitattributes")
     sound.git("rm", "-q", ".gitattributes")
