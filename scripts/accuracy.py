@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from git_nn.merge.strategies import table
 
-FILE = "model.safetensors"
+FILE, MEASURED = "model.safetensors", "measured-"
 VARIANTS = (
     "mean:weight=0.3", "task-arithmetic:lambda=0.3", "task-arithmetic:lambda=0.5",
     "task-arithmetic:lambda=0.7", "ties:lambda=0.5", "ties:density=0.5", "ties:density=1",
@@ -76,25 +76,32 @@ class Repository:
         self.git("init", "-q", "-b", "base", ".")
         self.git("nn", "install", "--local")
         self.git("nn", "track", "*.safetensors")
-        self._commit("base", trained.base)
+        self._commit("base", {FILE: trained.base})
         for branch, state in (("theirs", trained.theirs), ("ours", trained.ours)):
             self.git("switch", "-q", "-c", branch, "base")
-            self._commit(branch, state)
-        self.git("switch", "-q", "--detach", "ours")
+            self._commit(branch, {FILE: state})
+        for side, branch in enumerate(("ours", "theirs")):
+            self.git("switch", "-q", "-c", MEASURED + branch, branch)
+            files = {f"model.{kind}.safetensors": of[side] for kind, of in trained.measured.items()}
+            self._commit("statistics", files)
 
-    def _commit(self, message: str, state: State) -> None:
-        save_file({name: value.contiguous() for name, value in state.items()}, self.path / FILE)
+    def _commit(self, message: str, files: Mapping[str, State]) -> None:
+        for file, state in files.items():
+            save_file({name: value.contiguous() for name, value in state.items()}, self.path / file)
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message)
 
     def merge(self, choice: str) -> tuple[State, int]:
         """The merged weights, and how many tensors were in conflict, where ours is kept."""
-        said = self.git("merge", "--no-edit", "theirs", code=(0, 1), GIT_NN_MERGE=choice)
+        strategy = table.by_name(choice.partition(":")[0])
+        start = MEASURED if strategy.needs else ""
+        self.git("switch", "-q", "--detach", f"{start}ours")
+        said = self.git("merge", "--no-edit", f"{start}theirs", code=(0, 1), GIT_NN_MERGE=choice)
         found = re.search(r"(\d+) tensors? in conflict", said)
         if found is None and "CONFLICT" in said:
             raise SystemExit(f"{choice}: the file as a whole is a conflict:\n{said}")
         state = load_file(self.path / FILE)
-        self.git("reset", "-q", "--hard", "ours")
+        self.git("reset", "-q", "--hard")
         return state, int(found[1]) if found else 0
 
 
@@ -158,8 +165,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    unaided = [name for name in table.NAMES if not table.by_name(name).needs]
-    computing = [name for name in unaided if name not in {"ours", "theirs", "base"}]
+    computing = [name for name in table.NAMES if name not in {"ours", "theirs", "base"}]
     order = {name: place for place, name in enumerate(computing)}
     both = sorted((*computing, *VARIANTS), key=lambda choice: order[choice.partition(":")[0]])
     merges = asked.merges or both

@@ -7,7 +7,7 @@ on the same machine and version of torch. Scores are of held-out data.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +24,15 @@ TOP = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Three versions of a network; ``score`` gives the score on ours' part and on theirs'."""
+    """Three versions of a network; ``score`` gives the score on ours' part and on theirs'.
+
+    ``measured`` has for each kind of statistics those of ours and of theirs, on their own data.
+    """
 
     base: State
     ours: State
     theirs: State
+    measured: dict[str, tuple[State, State]]
     score: Callable[[State], tuple[float, float]]
 
 
@@ -65,12 +69,69 @@ def batches(data: Data, size: int = 64) -> Callable[[], Data]:
 
 def _three(
     net: nn.Module, draws: Sequence[Callable[[], Data]], steps: Sequence[float], rate: float
-) -> tuple[State, State, State]:
+) -> tuple[State, State, State, dict[str, tuple[State, State]]]:
     """Base, ours and theirs: what each is trained on, and for how many steps."""
     base = fit(net, draws[0], int(steps[0]), rate)
     net.load_state_dict(base)
     ours, theirs = (fit(net, draws[i], int(steps[i]), rate) for i in (1, 2))
-    return base, ours, theirs
+    kinds = {"fisher": fisher, "gram": gram}
+    measured = {
+        kind: (of(net, ours, draws[1]), of(net, theirs, draws[2])) for kind, of in kinds.items()
+    }
+    return base, ours, theirs, measured
+
+
+# --- statistics -----------------------------------------------------------------------------
+
+SAMPLES = 256
+
+
+def _examples(net: nn.Module, state: State, draw: Callable[[], Data]) -> Iterator[Tensor]:
+    """Inputs of what ``state`` was trained on, one at a time; ``net`` has its weights."""
+    net.load_state_dict(state)
+    net.eval()
+    count = 0
+    while count < SAMPLES:
+        for one in draw()[0][: SAMPLES - count]:
+            yield one[None]
+            count += 1
+
+
+def fisher(net: nn.Module, state: State, draw: Callable[[], Data]) -> State:
+    """The diagonal of the Fisher information, with labels that the network draws itself.
+
+    What is trained by no gradient (BatchNorm's statistics) counts the same on both sides.
+    """
+    found = {n: torch.zeros_like(v) for n, v in net.named_parameters()}
+    for inputs in _examples(net, state, draw):
+        logits = net(inputs).flatten(0, -2)
+        labels = torch.distributions.Categorical(logits=logits.detach()).sample()
+        net.zero_grad()
+        functional.cross_entropy(logits, labels, reduction="sum").backward()
+        for name, value in net.named_parameters():
+            if value.grad is not None:
+                found[name] += value.grad**2 / SAMPLES
+    return {n: found.get(n, torch.ones_like(v)) for n, v in state.items() if v.is_floating_point()}
+
+
+@torch.no_grad()
+def gram(net: nn.Module, state: State, draw: Callable[[], Data]) -> State:
+    """X'X of the inputs of every linear layer."""
+    found: State = {}
+    hooks = []
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Linear):
+
+            def seen(_: nn.Module, inputs: tuple[Tensor], key: str = f"{name}.weight") -> None:
+                x = inputs[0].flatten(0, -2)
+                found[key] = found.get(key, torch.zeros(())) + x.T @ x
+
+            hooks.append(layer.register_forward_pre_hook(seen))
+    for inputs in _examples(net, state, draw):
+        net(inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def _accuracy(net: nn.Module, tests: tuple[Data, Data]) -> Callable[[State], tuple[float, float]]:

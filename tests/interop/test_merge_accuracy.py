@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.interop
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "accuracy.py"
-KNOWING_BOTH = ("slerp", "ties", "iso-c", "della:lambda=0.5")
+KNOWING_BOTH = ("slerp", "ties", "iso-c", "della:lambda=0.5", "fisher", "regmean")
 MERGES = ("mean", "task-arithmetic", "task-arithmetic:lambda=0.5", *KNOWING_BOTH)
 
 
