@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.support.lfs_server import LfsServer
     from tests.support.s3_server import S3Server
     from tests.support.ssh_server import SshServer
+    from tests.support.stock import Past, Stock
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,20 @@ def far(tmp_path: Path) -> Repo:
     bare.path.mkdir()
     bare.git("init", "-q", "--bare", "-b", "main", ".")
     return bare
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    """A repository with branches to be merged; see ``past``."""
+    from tests.support.stock import Stock
+
+    return Stock.create(tmp_path_factory.mktemp("stock") / "repo")
+
+
+@pytest.fixture
+def past(stock: Stock, tmp_path: Path) -> Past:
+    """A copy of it for one test."""
+    return stock.copy(tmp_path / "repo")
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
+from git_nn.cli.strategy import typed
 from git_nn.drivers.foreground import git
 from git_nn.drivers.open import open_repository
 from git_nn.errors import UsageError
 from git_nn.gitio import revisions
 from git_nn.gitio.config import load
 from git_nn.gitio.repository import Repository
-from git_nn.merge.rules import VARIABLE, parse
+from git_nn.merge.rules import VARIABLE
 
 _FLAGS = ("--no-commit", "--squash", "--no-ff", "--ff-only", "--no-edit")
 _VALUES = ("-m", "-F", "-X")
@@ -128,18 +129,12 @@ def _commit(repo: Repository, name: str) -> str | None:
 
 def _choice(repo: Repository, strategy: str | None, values: tuple[str, ...]) -> str | None:
     """The strategy as GIT_NN_MERGE has it; UsageError where it cannot be meant or used."""
-    if strategy is None:
-        if values:
-            raise UsageError(
-                "--set is about a strategy", hint=f"add -s S: -s ties --set {values[0]}"
-            )
+    said = typed(strategy, values)
+    if said is None:
         return None
-    joint = "," if ":" in strategy else ":"
-    text = joint.join([strategy, ",".join(values)]) if values else strategy
-    parse(text, "the strategy of -s")
     if load(repo).get("merge.nn.driver") is None:
         raise UsageError("Git does not know git-nn's merge driver", hint="run 'git nn install'")
-    return text
+    return said[0]
 
 
 def _passed_on(options: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from git_nn import soup
+from git_nn.cli.strategy import typed
 from git_nn.combine import rules_for
 from git_nn.drivers.foreground import git
 from git_nn.drivers.open import open_repository, store_of
@@ -69,15 +70,10 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
 
 def _choice(strategy: str | None, values: tuple[str, ...]) -> str | None:
     """What -s and --set say, for every tensor."""
-    if strategy is None:
-        if values:
-            raise UsageError(
-                "--set is about a strategy", hint=f"add -s S: -s ties --set {values[0]}"
-            )
+    said = typed(strategy, values)
+    if said is None:
         return None
-    joint = "," if ":" in strategy else ":"
-    text = joint.join([strategy, ",".join(values)]) if values else strategy
-    choice = parse(text, "the strategy of -s")
+    text, choice = said
     if choice is None or table.by_name(choice.strategy).side == "theirs":
         raise UsageError(f"-s {strategy} settles nothing among many branches", hint="use -s mean")
     return text

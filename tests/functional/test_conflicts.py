@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import pytest
 from blake3 import blake3
 
 from tests.support.git import Repo
 from tests.support.models import safetensors_file
-from tests.support.stock import MODEL, Past, Stock, arrays
-
-
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return Stock.create(tmp_path_factory.mktemp("stock") / "repo")
-
-
-@pytest.fixture
-def past(stock: Stock, tmp_path: Path) -> Past:
-    return stock.copy(tmp_path / "repo")
+from tests.support.stock import MODEL, Past, arrays
 
 
 def told(repo: Repo, *paths: str, code: int = 1) -> list[dict[str, Any]]:

@@ -29,16 +29,6 @@ VECTORS = {"GIT_NN_MERGE": "task-arithmetic"}
 THEIRS = {"GIT_NN_MERGE": "theirs"}
 
 
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return Stock.create(tmp_path_factory.mktemp("stock") / "repo")
-
-
-@pytest.fixture
-def past(stock: Stock, tmp_path: Path) -> Past:
-    return stock.copy(tmp_path / "repo")
-
-
 def plus(start: str, *changes: tuple[str, str]) -> Arrays:
     """``start`` with the task vectors from one version to another added, in float64."""
     made = {}

@@ -6,22 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from blake3 import blake3
 
 from tests.support.git import Repo
 from tests.support.models import safetensors_file
-from tests.support.stock import MODEL, Past, Stock, arrays, holds, in_conflict, is_model, model
-
-
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return Stock.create(tmp_path_factory.mktemp("stock") / "repo")
-
-
-@pytest.fixture
-def past(stock: Stock, tmp_path: Path) -> Past:
-    return stock.copy(tmp_path / "repo")
+from tests.support.stock import MODEL, Past, arrays, holds, in_conflict, is_model, model
 
 
 def settled(past: Past, *how: str) -> Repo:
