@@ -70,6 +70,12 @@ def test_so_does_a_sweep_also_where_a_value_gives_back_one_side(mine: Repo) -> N
     assert "     0  1\n     1  1\n" in told.text
 
 
+def test_so_does_a_soup(mine: Repo) -> None:
+    mine.nn("soup", "-s", "mean", "origin/main")
+    assert mine.read(NAME) == MERGED
+    assert mine.status() == ""
+
+
 def test_a_preview_has_its_numbers(mine: Repo) -> None:
     told = mine.nn("merge", "--preview", "origin/main", code=1).text
     assert "not here" not in told

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from git_nn.merge.arithmetic import Statistic, Versions, merge_tensor
-from git_nn.merge.decide import Conflict, settle
 from git_nn.merge.rules import parse
-from git_nn.objects.oid import oid_of
-from git_nn.objects.pointer import Stored
 from tests.unit.merge.test_strategies import KINDS, version
 
 
@@ -98,11 +95,3 @@ def test_a_nan_shows_and_equal_bits_stay(choice: str) -> None:
     assert [*found.view("<u4")[1, 1:3]] == [0xFF800000, 0x80000000]
     assert found.view("<u4")[3, 2] == 0x7FC00000
     assert np.isnan(found).sum() == 1
-
-
-@pytest.mark.parametrize("choice", ["fisher", "regmean"])
-def test_a_merge_of_two_says_where_statistics_are_read(choice: str) -> None:
-    base, ours, theirs = (Stored("w", "f32", (1,), oid_of(bytes([i])), 4) for i in range(3))
-    decision = settle(Conflict("w", base, ours, theirs, "x"), parse(choice, "test"))
-    assert isinstance(decision, Conflict)
-    assert "git nn soup" in decision.why
