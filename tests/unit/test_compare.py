@@ -57,7 +57,7 @@ def test_missing_values_leave_the_classification_and_say_so() -> None:
     diff = compare(old, new)
     unread = {delta.name: delta.unread for delta in diff.tensors}
     assert unread == {"layer.2.w": "", "layer.1.w": NOT_HERE}
-    assert "git nn pull" in text(diff, "m")
+    assert "to get them: git nn fetch" in text(diff, "m")
 
 
 def test_a_form_that_cannot_be_decoded_says_so() -> None:
