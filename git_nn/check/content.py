@@ -81,9 +81,13 @@ class Inspection:
     def of(self, entry: Entry, driver: str) -> Iterator[Finding]:
         """The findings in an entry of the index, whose attribute filter is ``driver``."""
         info = self.reader.info(entry.oid)
-        if info is None or not info[2]:
+        if info is None:
             return
         size = info[2]
+        if not size:
+            if driver == "nn":
+                yield _empty(entry.path)
+            return
         content = (self.reader.read(entry.oid) or b"") if size <= WHOLE else None
         head = (self._head(entry.oid) if content is None else content)[: table.SNIFFED]
         if not looks_like_pointer(head[:4096]):
@@ -185,6 +189,12 @@ class Inspection:
                     f"or to allow it: git config nn.check.{kind.lower()} ignore"
                 )
                 yield Finding(kind.lower(), path, message, fix, severity, stored.name)
+
+
+def _empty(path: bytes) -> Finding:
+    """What a save leaves that was cut off at once."""
+    fix = f"git reset -- {word(path)} (and save the weights again)"
+    return Finding("empty", path, "is tracked as weights and is empty", fix, Severity.WARNING)
 
 
 def without_staged_rule(path: bytes) -> Finding:

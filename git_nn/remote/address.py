@@ -77,11 +77,11 @@ def _shared(repo: Repository) -> str | None:
 def git_url_of(config: Config, name: str, *, push: bool = False) -> str:
     """Git's own address of a remote; ``name`` itself where it is no configured remote.
 
-    UsageError for a word that can be no address either.
+    UsageError for what can be no address either: it has no colon, and is no folder here.
     """
     key = f"remote.{name}"
     found = (config.get(f"{key}.pushurl") if push else None) or config.get(f"{key}.url")
-    if not found and not set(name) & set("/:."):
+    if not found and ":" not in name and not Path(name).exists():
         raise UsageError(f"{name!r} is no remote and no address", hint="run 'git remote -v'")
     return found or name
 

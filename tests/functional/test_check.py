@@ -70,6 +70,13 @@ def test_infinity_is_a_warning(sound: Repo) -> None:
     assert kinds(sound, code=0) == [("inf", "warning", "m.safetensors")]
 
 
+def test_an_empty_model_is_a_warning_and_other_empty_files_are_not(sound: Repo) -> None:
+    sound.write("m.safetensors", b"")
+    sound.write("notes.txt", b"")
+    sound.git("add", "-A")
+    assert kinds(sound, code=0) == [("empty", "warning", "m.safetensors")]
+
+
 def test_settings_change_what_is_an_error(sound: Repo) -> None:
     sound.write("m.safetensors", model(bad={3: -np.inf, 5: np.nan}))
     sound.git("add", "-A")

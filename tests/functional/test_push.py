@@ -305,5 +305,6 @@ def test_a_team_can_share_the_address_of_a_bucket(near: Repo) -> None:
 def test_a_word_that_is_no_remote_is_said_so(near: Repo) -> None:
     near.git("push", "-q", "origin", "main")
     for command in ("fetch", "push"):
-        assert "'orgin' is no remote" in near.nn(command, "orgin", code=2).errors
+        for word in ("orgin", "orgin/main", "../nowhere"):
+            assert f"'{word}' is no remote" in near.nn(command, word, code=2).errors
     assert "git switch main" in near.nn("checkout", "main", code=2).errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,10 @@ def test_many_folders_are_listed_over_ssh_in_few_rounds(
         asked += 1
         return ask(self, kind, body)
 
-    def noted_answer(self: Sftp, future: object, wanted: int) -> memoryview:
+    def noted_answer(self: Sftp, future: Future[Any], wanted: int) -> memoryview:
         nonlocal rounds, asked
         rounds, asked = rounds + bool(asked), 0
-        return answer(self, future, wanted)  # type: ignore[arg-type]
+        return answer(self, future, wanted)
 
     url = ssh_server.address(tmp_path / "far")
     keys = open_folder(clone(tmp_path / "clone"), url, beside=False)

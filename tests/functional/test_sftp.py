@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,8 +60,8 @@ def test_requests_are_as_large_as_the_server_takes(
 ) -> None:
     answer = Sftp._answer
 
-    def limited(self: Sftp, future: object, wanted: int) -> memoryview:
-        found = answer(self, future, wanted)  # type: ignore[arg-type]
+    def limited(self: Sftp, future: Future[Any], wanted: int) -> memoryview:
+        found = answer(self, future, wanted)
         if wanted != 201:
             return found
         return memoryview(b"".join(limit.to_bytes(8, "big") for limit in (*limits, 0)))

@@ -15,7 +15,7 @@ from git_nn.merge.rows import BY_ROWS, Ladder, Rung
 from git_nn.merge.rules import Choice, Rules
 from git_nn.merge.tokens import Placement, no_tokens, union
 from git_nn.model import open_pointer
-from git_nn.objects.pointer import Window
+from git_nn.objects.pointer import Pointer, Window
 from git_nn.placing import place
 from git_nn.reorder import reorder
 from git_nn.resolve import Version, unsettled_of
@@ -132,9 +132,9 @@ def run(
     return merged, read(merged.pointer, store, tmp_path), sides, store
 
 
-def read(pointer: object, store: MemoryStore, tmp_path: Path) -> bytes:
+def read(pointer: Pointer, store: MemoryStore, tmp_path: Path) -> bytes:
     out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
-    open_pointer(pointer, store).write(out)  # type: ignore[arg-type]
+    open_pointer(pointer, store).write(out)
     return out.read_bytes()
 
 

@@ -29,18 +29,10 @@ COLLECTOR = """
 import sys
 from pathlib import Path
 from git_nn.store.local import LocalStore
-from tests.unit.store.support import rewrite
+from tests.unit.store.support import collect
 store = LocalStore(Path(sys.argv[1]), pack_target=20_000)
 for turn in range(15):
-    with store.exclusive():
-        packs = list(store.packs())
-        keep = {frame.id for pack in packs for frame in pack.frames}
-        new = rewrite(store, keep, [pack.name for pack in packs])
-        for pack in packs:
-            if pack.name not in new:
-                store.retire(pack.name)
-        store.clean_tmp(-10)
-        store.empty_trash(-10)
+    collect(store)
 """
 
 
