@@ -96,9 +96,6 @@ class Needs:
     def skeletons(self) -> set[Oid]:
         return set(self._skeletons)
 
-    def protected(self, oid: Oid) -> bool:
-        return oid in self.objects or oid in self.mentioned
-
 
 def find_needs(
     repo: Repository, store: Store, before: Needs | None = None, *, strict: bool = False

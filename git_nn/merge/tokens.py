@@ -57,11 +57,6 @@ class Placement:
 Tokens = Callable[[], Placement | None]
 
 
-def no_tokens() -> Placement | None:
-    """For sides without tokenizers."""
-    return None
-
-
 def length(ids: Ids) -> int:
     """How many rows a tensor needs to have one for each id."""
     return max(ids.values(), default=-1) + 1

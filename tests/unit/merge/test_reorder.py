@@ -13,7 +13,7 @@ from git_nn.container import Rows, Sides
 from git_nn.merge.decide import Conflict
 from git_nn.merge.rows import BY_ROWS, Ladder, Rung
 from git_nn.merge.rules import Choice, Rules
-from git_nn.merge.tokens import Placement, no_tokens, union
+from git_nn.merge.tokens import Placement, union
 from git_nn.model import open_pointer
 from git_nn.objects.pointer import Pointer, Window
 from git_nn.placing import place
@@ -118,7 +118,7 @@ def test_tokenizers_are_asked_for_only_where_rows_of_both_may_differ() -> None:
     assert reorder(sides_of(store, *files(fc=dense)), never, BY_ROWS, store, store) is None
     both = sides_of(store, *files(wte=three(TABLE)))
     assert reorder(both, never, Ladder(Rung("tensor")), store, store) is None
-    assert reorder(both, no_tokens, BY_ROWS, store, store) is None
+    assert reorder(both, lambda: None, BY_ROWS, store, store) is None
 
 
 def run(
